@@ -1,0 +1,103 @@
+package worker
+
+import (
+	"errors"
+	"fmt"
+)
+
+var (
+	// ErrToolNotFound: the worker offers no tool of that name.
+	ErrToolNotFound = errors.New("tool not found")
+	// ErrStateMissing: the worker does not hold the session state the call
+	// relied on. Nothing was executed; the call is to be sent with the state.
+	ErrStateMissing = errors.New("session state not held by the worker")
+	// ErrCanceled: the call was cancelled, and the worker has stopped it.
+	ErrCanceled = errors.New("call canceled")
+	// ErrWorkerCrashed matches every *CrashError.
+	ErrWorkerCrashed = errors.New("worker crashed")
+	// ErrSaturated: the pool's queue is full.
+	ErrSaturated = errors.New("pool queue is full")
+	// ErrQueueTimeout: the call waited longer than the pool's queue timeout.
+	ErrQueueTimeout = errors.New("timed out in the pool's queue")
+	// ErrNoWorkers: no worker of the pool is running or starting.
+	ErrNoWorkers = errors.New("no workers")
+	// ErrWorkerBusy: the required worker is busy and the mode is not to wait.
+	ErrWorkerBusy = errors.New("worker busy")
+	// ErrWorkerGone: the required worker has ended or was restarted.
+	ErrWorkerGone = errors.New("worker gone")
+	// ErrDraining: the pool takes no new calls.
+	ErrDraining = errors.New("draining")
+	// ErrClosed: the pool was stopped.
+	ErrClosed = errors.New("closed")
+)
+
+// ToolError is an exception of a tool, or the refusal of its arguments or of
+// its result, as the worker reported it.
+type ToolError struct {
+	Kind ToolErrorKind
+	// Type is the exception's type in the worker's language: "ValueError".
+	Type      string
+	Message   string
+	Traceback string
+	// Parameter names the argument at fault, if one is.
+	Parameter string
+}
+
+// ToolErrorKind says which part of a call was at fault.
+type ToolErrorKind string
+
+const (
+	// ToolRaised: the tool ran and raised.
+	ToolRaised ToolErrorKind = "raised"
+	// InvalidArguments: the arguments do not fit the tool; it did not run.
+	InvalidArguments ToolErrorKind = "invalid_arguments"
+	// Unencodable: what the tool returned, yielded or stored cannot be encoded.
+	Unencodable ToolErrorKind = "unencodable"
+)
+
+func (e *ToolError) Error() string {
+	if e.Type == "" {
+		return e.Message
+	}
+	return e.Type + ": " + e.Message
+}
+
+// CrashError says that a worker ended while it had a call.
+type CrashError struct {
+	Worker string
+	// MaybeExecuted is false only if the call certainly never reached the
+	// worker.
+	MaybeExecuted bool
+	Exit          Exit
+}
+
+func (e *CrashError) Error() string {
+	executed := "the call did not reach it"
+	if e.MaybeExecuted {
+		executed = "the call may have been executed"
+	}
+	return fmt.Sprintf("worker %s crashed (%s): %s", e.Worker, e.Exit.Reason, executed)
+}
+
+// Is makes errors.Is(err, ErrWorkerCrashed) true.
+func (e *CrashError) Is(target error) bool { return target == ErrWorkerCrashed }
+
+// StartError says why a worker could not be started.
+type StartError struct {
+	Worker string
+	// Reason is for people and says what to do, if that is known.
+	Reason string
+	// Traceback is the worker's own, if its code failed to load.
+	Traceback string
+	Err       error
+}
+
+func (e *StartError) Error() string {
+	msg := "start worker " + e.Worker + ": " + e.Reason
+	if e.Traceback != "" {
+		msg += "\n" + e.Traceback
+	}
+	return msg
+}
+
+func (e *StartError) Unwrap() error { return e.Err }
