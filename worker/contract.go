@@ -40,18 +40,24 @@ type Conn interface {
 	Info() Info
 
 	// Call runs a tool and returns its result. For a streaming call, every
-	// chunk goes to call.OnChunk first, in order, from one goroutine.
+	// chunk goes to call.OnChunk first, in order, in the goroutine that called
+	// Call, and none after it has returned.
 	//
-	// When ctx ends, the worker is told to cancel, and Call goes on waiting
-	// for its answer: a slot is free only when the worker says so. The pool
-	// ends a worker that does not answer in time; Call never returns early.
+	// When ctx ends before the worker has answered, or OnChunk fails, the
+	// worker is told to cancel and Call returns an *UnansweredError without
+	// waiting for it. The worker has the call until the error's Answered is
+	// closed: a slot is free only when its worker says so, or is gone. The
+	// pool waits for that, and kills a worker that takes too long. If ctx has
+	// ended before anything was sent, its plain cause is returned.
 	//
 	// Errors: *ToolError (the tool raised, or refused its arguments),
-	// ErrToolNotFound, ErrStateMissing, ErrCanceled, *CrashError (the
-	// connection ended before the answer).
+	// ErrToolNotFound, ErrStateMissing, ErrCanceled (the worker stopped the
+	// call, asked or not), *UnansweredError, *CrashError (the worker ended
+	// before its answer; Done is closed by then and Exit is set).
 	Call(ctx context.Context, call *Call) (*Result, error)
 
-	// Ping asks the worker for a sign of life.
+	// Ping asks the worker for a sign of life. It fails when ctx ends or the
+	// worker is gone.
 	Ping(ctx context.Context) error
 
 	// Forget tells the worker to drop what it holds of these sessions:
@@ -119,7 +125,9 @@ type Call struct {
 	// OnChunk makes the call a streaming one. The worker does not run ahead
 	// of it by more than a window. An error from it cancels the call.
 	OnChunk func(Chunk) error
-	// Host answers what the tool asks for while it runs; nil refuses all.
+	// Host answers what the tool asks for while it runs; nil refuses all. Its
+	// methods may run in any goroutine; their contexts end when the call
+	// returns, for whatever reason, and none is started after that.
 	Host Host
 	// Idempotent allows the pool to run the call again on another worker
 	// when one dies. The tool's own declaration does the same.

@@ -82,6 +82,20 @@ func (e *CrashError) Error() string {
 // Is makes errors.Is(err, ErrWorkerCrashed) true.
 func (e *CrashError) Is(target error) bool { return target == ErrWorkerCrashed }
 
+// UnansweredError is how Conn.Call returns when the call was given up before
+// the worker had answered it. Callers of the pool never see it: Lease.Call
+// returns its Err and keeps the slot taken until Answered is closed.
+type UnansweredError struct {
+	// Err is why: the cause of the context's end, or the error of OnChunk.
+	Err error
+	// Answered is closed when the worker has answered or is gone.
+	Answered <-chan struct{}
+}
+
+func (e *UnansweredError) Error() string { return e.Err.Error() }
+
+func (e *UnansweredError) Unwrap() error { return e.Err }
+
 // StartError says why a worker could not be started.
 type StartError struct {
 	Worker string
