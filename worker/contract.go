@@ -168,6 +168,8 @@ type Chunk struct {
 
 // Result is the answer of a tool.
 type Result struct {
+	// Worker is the id of the worker that answered; the pool sets it.
+	Worker      string
 	Value       json.RawMessage
 	Attachments [][]byte
 	// Change is what the call changed in its session; nil is nothing.
@@ -185,7 +187,8 @@ type StateChange struct {
 
 // Host is what a tool may ask for while its call runs. The caller of the pool
 // implements it, one value for each call, so that an answer can never belong
-// to another session.
+// to another session. The contexts a transport passes descend from the context
+// of the call.
 type Host interface {
 	// ReadProgram returns up to limit bytes of a program from offset on; an
 	// empty result is the end.

@@ -1,0 +1,158 @@
+package snakepit
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"time"
+
+	"github.com/snakepit-go/snakepit/execution"
+	"github.com/snakepit-go/snakepit/session"
+	"github.com/snakepit-go/snakepit/session/driver"
+	"github.com/snakepit-go/snakepit/worker"
+)
+
+// Config of an Engine. Only Pools must be set; zero values mean the defaults.
+type Config struct {
+	// Pools are the pools of workers; the first is the default one.
+	Pools []PoolConfig
+	// Store keeps the sessions; nil keeps them in memory. The engine closes it.
+	Store driver.Store
+	// Sessions are the options of the session store.
+	Sessions session.Options
+	// HostTools are functions of this program that tools may call.
+	HostTools map[string]HostTool
+	// Node names this process in session records; default the host's name.
+	Node string
+	// RunDir holds the unpacked Python library and the record of running
+	// workers, by which a later process ends those of a killed one. Processes
+	// may share it. Default: snakepit-<uid> in the temporary directory.
+	RunDir string
+	// Logger receives the engine's records and what workers print and log; nil
+	// is silent.
+	Logger *slog.Logger
+	// Telemetry observes pools and, with Sessions.Observer, the store; package
+	// telemetry makes both.
+	Telemetry worker.Observer
+}
+
+// PoolConfig is a pool of workers that offer the same tools.
+type PoolConfig struct {
+	// Name is "default" if empty.
+	Name string
+	// Workers is the number of processes; default one for each CPU.
+	Workers int
+	// Tools is the path of a Python file, or the name of a module.
+	Tools string
+	// Interpreter is the Python to use. Default: $SNAKEPIT_PYTHON, the active
+	// virtual environment, or the first usable one on the PATH.
+	Interpreter string
+	// PythonPath is put before Python's own module search path.
+	PythonPath []string
+	// Dir is the workers' working directory; default this process's.
+	Dir string
+	// Env is added to the workers' environment, as "KEY=value".
+	Env []string
+
+	// QueueLimit bounds the calls waiting for a worker; default 1000.
+	QueueLimit int
+	// QueueTimeout bounds their wait; default 10 s.
+	QueueTimeout time.Duration
+	// CallTimeout bounds a call, queueing included; default 300 s.
+	CallTimeout time.Duration
+	// StreamTimeout bounds a stream, queueing included; default 900 s.
+	StreamTimeout time.Duration
+	// StartTimeout bounds the start of a worker; default 30 s.
+	StartTimeout time.Duration
+	// CancelGrace is how long a cancelled call may go on before its worker is
+	// killed; default 5 s.
+	CancelGrace time.Duration
+	// StopGrace is how long a worker may take to stop before it is killed;
+	// default 6 s.
+	StopGrace time.Duration
+	// Affinity says how much a session clings to its worker.
+	Affinity Affinity
+
+	// Transport replaces Python workers by others. Tools, Interpreter,
+	// PythonPath, Dir and Env are then not used.
+	Transport worker.Transport
+}
+
+// HostTool is a function of this program that tools may call by its name.
+type HostTool = execution.HostTool
+
+// Affinity says how much a session clings to the worker that holds its state.
+type Affinity = execution.Affinity
+
+// The affinities; AffinityHint is the default.
+const (
+	AffinityHint        = execution.Hint
+	AffinityStrictQueue = execution.StrictQueue
+	AffinityFailFast    = execution.StrictFailFast
+)
+
+// withDefaults returns the configuration with every default filled in, or says
+// what is wrong with it.
+func (c Config) withDefaults() (Config, error) {
+	if len(c.Pools) == 0 {
+		return c, fmt.Errorf("%w: no pool configured: set Config.Pools with at least the Tools of one", session.ErrInvalid)
+	}
+	if c.Node == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return c, fmt.Errorf("name this node: %w; set Config.Node", err)
+		}
+		c.Node = host
+	}
+	if c.RunDir == "" {
+		c.RunDir = filepath.Join(os.TempDir(), "snakepit-"+strconv.Itoa(os.Getuid()))
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	seen := make(map[string]bool)
+	pools := make([]PoolConfig, len(c.Pools))
+	for i, p := range c.Pools {
+		if p.Name == "" {
+			p.Name = "default"
+		}
+		if seen[p.Name] {
+			return c, fmt.Errorf("%w: two pools are named %q: give each its own name", session.ErrInvalid, p.Name)
+		}
+		seen[p.Name] = true
+		if p.Transport == nil && p.Tools == "" {
+			return c, fmt.Errorf("%w: pool %q has no Tools: set the path of a Python file or the name of a module", session.ErrInvalid, p.Name)
+		}
+		if p.Workers < 0 {
+			return c, fmt.Errorf("%w: pool %q has %d workers", session.ErrInvalid, p.Name, p.Workers)
+		}
+		pools[i] = p.withDefaults()
+	}
+	c.Pools = pools
+	return c, nil
+}
+
+func (p PoolConfig) withDefaults() PoolConfig {
+	if p.Workers == 0 {
+		p.Workers = runtime.NumCPU()
+	}
+	for value, fallback := range map[*time.Duration]time.Duration{
+		&p.QueueTimeout:  10 * time.Second,
+		&p.CallTimeout:   300 * time.Second,
+		&p.StreamTimeout: 900 * time.Second,
+		&p.StartTimeout:  30 * time.Second,
+		&p.CancelGrace:   5 * time.Second,
+		&p.StopGrace:     6 * time.Second,
+	} {
+		if *value == 0 {
+			*value = fallback
+		}
+	}
+	if p.QueueLimit == 0 {
+		p.QueueLimit = 1000
+	}
+	return p
+}

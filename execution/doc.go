@@ -1,0 +1,25 @@
+// Package execution owns one call in a session, from its turn to its answer:
+// it waits for the session's turn, makes this process the session's owner,
+// sends the state to a worker that does not hold it yet, and commits what the
+// call changed before the caller sees the result.
+//
+// It joins package session, which keeps the state, and package worker, which
+// runs the call; neither knows the other. Who owns a session is asked of a
+// Directory: one process alone has Local, a cluster has its own.
+//
+// # Concurrency and failure
+//
+// Calls of one session run one at a time in the order in which they came;
+// calls of tools declared read-only may overlap each other, and commit
+// nothing. A call made by a host tool on behalf of a running call shares the
+// turn of that call.
+//
+// A call that raises, is cancelled, or loses its worker commits nothing. A call
+// that ran but whose state could not be committed ends with a
+// *StateNotCommittedError, and the copy of the state in the worker is dropped.
+// What a worker holds of a session is a cache: the store has the truth, and the
+// state version decides whether the copy may be used.
+//
+// Read on in executor.go for the call itself, turn.go for the order of calls,
+// and binding.go for who holds what.
+package execution

@@ -1,0 +1,191 @@
+package execution
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/snakepit-go/snakepit/session"
+)
+
+// HostTool is a function of this process that tools may call. Its result is
+// encoded as JSON. A call it makes into the session it serves shares that
+// session's turn; such a call needs another free worker.
+type HostTool func(ctx context.Context, args json.RawMessage) (any, error)
+
+// callHost answers what a tool asks for during one call. It implements
+// worker.Host.
+type callHost struct {
+	sessions *session.Store
+	tools    map[string]HostTool
+	// sess is nil in a call without a session.
+	sess     *session.Session
+	readOnly bool
+
+	mu sync.Mutex
+	// staged holds what the call wrote, by name; dropped what it deleted.
+	staged  map[string]*session.StagedProgram
+	dropped map[string]struct{}
+	// open keeps the program being read, so that reading on costs no new
+	// look-up.
+	open     *session.ProgramReader
+	openName string
+}
+
+// ReadProgram implements worker.Host.
+func (h *callHost) ReadProgram(ctx context.Context, name string, offset int64, limit int) ([]byte, error) {
+	if h.sess == nil {
+		return nil, fmt.Errorf("read program %q: %w", name, ErrNoSession)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, gone := h.dropped[name]; gone {
+		return nil, fmt.Errorf("read program %q: %w", name, session.ErrNotFound)
+	}
+	buf := make([]byte, limit)
+	var src io.ReaderAt
+	if staged, ok := h.staged[name]; ok {
+		src = staged
+	} else {
+		if h.open == nil || h.openName != name {
+			if err := h.closeOpen(); err != nil {
+				return nil, err
+			}
+			r, err := h.sessions.OpenProgram(ctx, h.sess.ID(), name)
+			if err != nil {
+				return nil, err
+			}
+			h.open, h.openName = r, name
+		}
+		src = h.open
+	}
+	n, err := src.ReadAt(buf, offset)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return buf[:n], nil
+}
+
+// WriteProgram implements worker.Host.
+func (h *callHost) WriteProgram(ctx context.Context, name, contentType string) (io.WriteCloser, error) {
+	if err := h.writable(); err != nil {
+		return nil, fmt.Errorf("write program %q: %w", name, err)
+	}
+	staged, err := h.sessions.StageProgram(ctx, h.sess, name, contentType)
+	if err != nil {
+		return nil, err
+	}
+	return &programWriter{StagedProgram: staged, host: h, name: name}, nil
+}
+
+// DeleteProgram implements worker.Host.
+func (h *callHost) DeleteProgram(_ context.Context, name string) error {
+	if err := h.writable(); err != nil {
+		return fmt.Errorf("delete program %q: %w", name, err)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if staged, ok := h.staged[name]; ok {
+		delete(h.staged, name)
+		h.dropped[name] = struct{}{}
+		return staged.Abort()
+	}
+	_, stored := h.sess.Program(name)
+	_, gone := h.dropped[name]
+	if !stored || gone {
+		return fmt.Errorf("delete program %q: %w", name, session.ErrNotFound)
+	}
+	h.dropped[name] = struct{}{}
+	return nil
+}
+
+// CallTool implements worker.Host.
+func (h *callHost) CallTool(ctx context.Context, name string, args json.RawMessage) (json.RawMessage, error) {
+	tool, ok := h.tools[name]
+	if !ok {
+		return nil, fmt.Errorf("call host tool %q: %w", name, ErrHostToolNotFound)
+	}
+	value, err := tool(ctx, args)
+	if err != nil {
+		return nil, fmt.Errorf("host tool %q: %w", name, err)
+	}
+	encoded, err := json.Marshal(value)
+	if err != nil {
+		return nil, fmt.Errorf("host tool %q: encode its result: %w", name, err)
+	}
+	return encoded, nil
+}
+
+// changes returns the program changes of the call for its commit.
+func (h *callHost) changes() (put []*session.StagedProgram, drop []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	put = slices.Collect(maps.Values(h.staged))
+	for name := range h.dropped {
+		// A program the call itself made and deleted again was never stored.
+		if _, stored := h.sess.Program(name); stored {
+			drop = append(drop, name)
+		}
+	}
+	return put, drop
+}
+
+// close gives up what the call staged, unless it was committed.
+func (h *callHost) close(committed bool) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	errs := []error{h.closeOpen()}
+	if !committed {
+		for _, staged := range h.staged {
+			errs = append(errs, staged.Abort())
+		}
+	}
+	clear(h.staged)
+	return errors.Join(errs...)
+}
+
+func (h *callHost) closeOpen() error {
+	if h.open == nil {
+		return nil
+	}
+	err := h.open.Close()
+	h.open = nil
+	return err
+}
+
+func (h *callHost) writable() error {
+	switch {
+	case h.sess == nil:
+		return ErrNoSession
+	case h.readOnly:
+		return ErrReadOnly
+	}
+	return nil
+}
+
+// programWriter makes a program count for its call once it is complete.
+type programWriter struct {
+	*session.StagedProgram
+	host *callHost
+	name string
+}
+
+func (w *programWriter) Close() error {
+	if err := w.StagedProgram.Close(); err != nil {
+		return err
+	}
+	w.host.mu.Lock()
+	defer w.host.mu.Unlock()
+	previous := w.host.staged[w.name]
+	w.host.staged[w.name] = w.StagedProgram
+	delete(w.host.dropped, w.name)
+	if previous != nil {
+		return previous.Abort()
+	}
+	return nil
+}
