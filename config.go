@@ -1,6 +1,7 @@
 package snakepit
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"os"
@@ -116,9 +117,7 @@ func (c Config) withDefaults() (Config, error) {
 	seen := make(map[string]bool)
 	pools := make([]PoolConfig, len(c.Pools))
 	for i, p := range c.Pools {
-		if p.Name == "" {
-			p.Name = "default"
-		}
+		p = p.withDefaults()
 		if seen[p.Name] {
 			return c, fmt.Errorf("%w: two pools are named %q: give each its own name", session.ErrInvalid, p.Name)
 		}
@@ -129,30 +128,21 @@ func (c Config) withDefaults() (Config, error) {
 		if p.Workers < 0 {
 			return c, fmt.Errorf("%w: pool %q has %d workers", session.ErrInvalid, p.Name, p.Workers)
 		}
-		pools[i] = p.withDefaults()
+		pools[i] = p
 	}
 	c.Pools = pools
 	return c, nil
 }
 
 func (p PoolConfig) withDefaults() PoolConfig {
-	if p.Workers == 0 {
-		p.Workers = runtime.NumCPU()
-	}
-	for value, fallback := range map[*time.Duration]time.Duration{
-		&p.QueueTimeout:  10 * time.Second,
-		&p.CallTimeout:   300 * time.Second,
-		&p.StreamTimeout: 900 * time.Second,
-		&p.StartTimeout:  30 * time.Second,
-		&p.CancelGrace:   5 * time.Second,
-		&p.StopGrace:     6 * time.Second,
-	} {
-		if *value == 0 {
-			*value = fallback
-		}
-	}
-	if p.QueueLimit == 0 {
-		p.QueueLimit = 1000
-	}
+	p.Name = cmp.Or(p.Name, "default")
+	p.Workers = cmp.Or(p.Workers, runtime.NumCPU())
+	p.QueueTimeout = cmp.Or(p.QueueTimeout, 10*time.Second)
+	p.CallTimeout = cmp.Or(p.CallTimeout, 300*time.Second)
+	p.StreamTimeout = cmp.Or(p.StreamTimeout, 900*time.Second)
+	p.StartTimeout = cmp.Or(p.StartTimeout, 30*time.Second)
+	p.CancelGrace = cmp.Or(p.CancelGrace, 5*time.Second)
+	p.StopGrace = cmp.Or(p.StopGrace, 6*time.Second)
+	p.QueueLimit = cmp.Or(p.QueueLimit, 1000)
 	return p
 }

@@ -1,0 +1,47 @@
+package snakepit
+
+import "time"
+
+// CallOption changes one call.
+type CallOption func(*callOptions)
+
+type callOptions struct {
+	pool          string
+	callID        string
+	correlationID string
+	timeout       time.Duration
+	attachments   [][]byte
+	idempotent    bool
+	mustExist     bool
+}
+
+// InPool runs the call in the pool of that name instead of the default one.
+func InPool(name string) CallOption { return func(o *callOptions) { o.pool = name } }
+
+// WithCallID names a call in a session, so that repeating it is safe: once a
+// call of this id has committed, it ends with session.ErrAlreadyCommitted
+// instead of running again. The last 16 writes of a session are remembered.
+func WithCallID(id string) CallOption { return func(o *callOptions) { o.callID = id } }
+
+// Idempotent allows the call to run again on another worker if one dies.
+func Idempotent() CallOption { return func(o *callOptions) { o.idempotent = true } }
+
+// WithTimeout replaces the pool's CallTimeout or StreamTimeout. A deadline of
+// the context holds besides.
+func WithTimeout(d time.Duration) CallOption { return func(o *callOptions) { o.timeout = d } }
+
+// MustExist makes a call in a session that does not exist fail with
+// session.ErrNotFound instead of creating it.
+func MustExist() CallOption { return func(o *callOptions) { o.mustExist = true } }
+
+// WithCorrelationID sets the id that marks the call's log records here and in
+// Python. Without it, the context's is used or a new one made.
+func WithCorrelationID(id string) CallOption {
+	return func(o *callOptions) { o.correlationID = id }
+}
+
+// WithAttachments gives the raw bytes that {"$bytes": i} stands for in
+// arguments passed as a json.RawMessage.
+func WithAttachments(parts ...[]byte) CallOption {
+	return func(o *callOptions) { o.attachments = parts }
+}

@@ -1,0 +1,304 @@
+package snakepit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/snakepit-go/snakepit/execution"
+	"github.com/snakepit-go/snakepit/internal/correlation"
+	"github.com/snakepit-go/snakepit/internal/lifecycle"
+	"github.com/snakepit-go/snakepit/session"
+	"github.com/snakepit-go/snakepit/session/memstore"
+	"github.com/snakepit-go/snakepit/worker"
+)
+
+// ErrPoolNotFound: there is no pool of that name.
+var ErrPoolNotFound = execution.ErrPoolNotFound
+
+// closeTimeout bounds Close: draining, stopping workers, closing the store.
+const closeTimeout = 30 * time.Second
+
+// Engine runs tools in its pools and keeps their sessions.
+type Engine struct {
+	sessions *session.Store
+	executor *execution.Executor
+	pools    []*pool
+	stop     lifecycle.Stack
+	logger   *slog.Logger
+
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// pool is a worker pool with what the engine needs beside it.
+type pool struct {
+	*worker.Pool
+	config    PoolConfig
+	transport string
+}
+
+// Open starts an engine. It returns when every pool has a worker that is ready;
+// if one cannot be started, everything is stopped again and the error says why,
+// with the traceback if the tools did not load.
+func Open(ctx context.Context, cfg Config) (*Engine, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("open engine: %w", err)
+	}
+	e := &Engine{logger: cfg.Logger}
+	if err := e.open(ctx, cfg); err != nil {
+		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
+		return nil, fmt.Errorf("open engine: %w", errors.Join(err, e.stop.Stop(stopCtx)))
+	}
+	return e, nil
+}
+
+func (e *Engine) open(ctx context.Context, cfg Config) error {
+	store := cfg.Store
+	if store == nil {
+		store = memstore.New()
+	}
+	options := cfg.Sessions
+	if options.Logger == nil {
+		options.Logger = cfg.Logger
+	}
+	e.forgetGoneSessions(&options.Observer)
+	sessions, err := session.New(store, &options)
+	if err != nil {
+		return errors.Join(err, store.Close())
+	}
+	e.sessions = sessions
+	e.stop.Push("session store", func(context.Context) error { return sessions.Close() })
+
+	python := newPython(cfg)
+	e.stop.Push("worker processes", func(context.Context) error { return python.close() })
+	workerPools := make([]*worker.Pool, len(cfg.Pools))
+	for i, config := range cfg.Pools {
+		p := &pool{config: config, transport: "custom"}
+		transport := config.Transport
+		if transport == nil {
+			p.transport = "frames"
+			if transport, err = python.transport(ctx, config); err != nil {
+				return fmt.Errorf("pool %q: %w", config.Name, err)
+			}
+		}
+		if p.Pool, err = worker.NewPool(worker.PoolOptions{
+			Name:         config.Name,
+			Size:         config.Workers,
+			Transport:    transport,
+			QueueLimit:   config.QueueLimit,
+			QueueTimeout: config.QueueTimeout,
+			StartTimeout: config.StartTimeout,
+			CancelGrace:  config.CancelGrace,
+			StopGrace:    config.StopGrace,
+			Logger:       cfg.Logger,
+			Observer:     cfg.Telemetry,
+		}); err != nil {
+			return err
+		}
+		workerPools[i] = p.Pool
+		e.pools = append(e.pools, p)
+	}
+	e.executor = execution.New(execution.Options{
+		Sessions:  sessions,
+		Directory: execution.NewLocal(sessions, cfg.Node),
+		Pools:     workerPools,
+		HostTools: cfg.HostTools,
+		Logger:    cfg.Logger,
+	})
+	e.stop.Push("pools", func(ctx context.Context) error {
+		return e.eachPool(func(p *pool) error { return p.Stop(ctx) })
+	})
+	return e.eachPool(func(p *pool) error { return p.Start(ctx) })
+}
+
+// forgetGoneSessions adds to the store's observer that workers drop what they
+// hold of a session that ended.
+func (e *Engine) forgetGoneSessions(o *session.Observer) {
+	deleted, expired := o.Deleted, o.Expired
+	forget := func(next func(id, incarnation string)) func(id, incarnation string) {
+		return func(id, incarnation string) {
+			if e.executor != nil {
+				e.executor.Forget(id)
+			}
+			if next != nil {
+				next(id, incarnation)
+			}
+		}
+	}
+	o.Deleted, o.Expired = forget(deleted), forget(expired)
+}
+
+// eachPool runs f for all pools at once and joins their errors.
+func (e *Engine) eachPool(f func(*pool) error) error {
+	errs := make([]error, len(e.pools))
+	var all sync.WaitGroup
+	for i, p := range e.pools {
+		all.Go(func() { errs[i] = f(p) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// Execute runs a tool outside any session. Args is nil, Args, a
+// json.RawMessage, or anything that encoding/json encodes as an object.
+//
+// Errors: *worker.ToolError if the tool raised or refused its arguments,
+// worker.ErrToolNotFound, *worker.CrashError if its worker died,
+// worker.ErrSaturated, worker.ErrQueueTimeout, worker.ErrDraining,
+// ErrPoolNotFound, session.ErrInvalid, the context's error.
+func (e *Engine) Execute(ctx context.Context, tool string, args any, opts ...CallOption) (*Result, error) {
+	return e.run(ctx, "", tool, args, nil, opts)
+}
+
+// ExecuteInSession runs a tool in a session, which is created if it does not
+// exist. When it returns without error, what the tool changed is committed.
+//
+// Errors: those of Execute; *execution.StateNotCommittedError if the tool ran
+// and its changes were not stored; session.ErrAlreadyCommitted if the call's id
+// has committed before; the session package's errors for an invalid id, a full
+// store, or a store that is unavailable.
+func (e *Engine) ExecuteInSession(ctx context.Context, sessionID, tool string, args any, opts ...CallOption) (*Result, error) {
+	if sessionID == "" {
+		return nil, fmt.Errorf("%w: the session id is empty; use Execute for a call without a session", session.ErrInvalid)
+	}
+	return e.run(ctx, sessionID, tool, args, nil, opts)
+}
+
+// Stream runs a tool outside any session and yields its chunks as they come.
+// An error ends the sequence; leaving the loop early cancels the tool.
+func (e *Engine) Stream(ctx context.Context, tool string, args any, opts ...CallOption) iter.Seq2[*Chunk, error] {
+	return e.stream(ctx, "", tool, args, opts)
+}
+
+// StreamInSession is Stream in a session. What the tool changed is committed
+// when the sequence has ended without error; leaving the loop early discards
+// it.
+func (e *Engine) StreamInSession(ctx context.Context, sessionID, tool string, args any, opts ...CallOption) iter.Seq2[*Chunk, error] {
+	return e.stream(ctx, sessionID, tool, args, opts)
+}
+
+// StreamFunc runs a tool, in a session unless sessionID is empty, and gives
+// each chunk to fn, whose error cancels the tool and is returned. The result is
+// known after the last chunk.
+func (e *Engine) StreamFunc(ctx context.Context, sessionID, tool string, args any, fn func(*Chunk) error, opts ...CallOption) (*Result, error) {
+	return e.run(ctx, sessionID, tool, args, func(c worker.Chunk) error {
+		return fn(&Chunk{Value: c.Value, Attachments: c.Attachments})
+	}, opts)
+}
+
+// errLeft ends a stream whose consumer left its loop.
+var errLeft = errors.New("the consumer left")
+
+func (e *Engine) stream(ctx context.Context, sessionID, tool string, args any, opts []CallOption) iter.Seq2[*Chunk, error] {
+	return func(yield func(*Chunk, error) bool) {
+		_, err := e.StreamFunc(ctx, sessionID, tool, args, func(c *Chunk) error {
+			if !yield(c, nil) {
+				return errLeft
+			}
+			return nil
+		}, opts...)
+		if err != nil && !errors.Is(err, errLeft) {
+			yield(nil, err)
+		}
+	}
+}
+
+func (e *Engine) run(ctx context.Context, sessionID, tool string, args any, onChunk func(worker.Chunk) error, opts []CallOption) (*Result, error) {
+	var o callOptions
+	for _, opt := range opts {
+		opt(&o)
+	}
+	p, err := e.pool(o.pool)
+	if err != nil {
+		return nil, err
+	}
+	encoded, attachments, err := encodeArgs(args)
+	if err != nil {
+		return nil, fmt.Errorf("execute %s: %w", tool, err)
+	}
+	if len(o.attachments) > 0 {
+		attachments = o.attachments
+	}
+	timeout := o.timeout
+	if timeout == 0 {
+		timeout = p.config.CallTimeout
+		if onChunk != nil {
+			timeout = p.config.StreamTimeout
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+
+	id := o.correlationID
+	if id == "" {
+		id = correlation.FromContext(ctx)
+	}
+	if id == "" {
+		id = correlation.NewID()
+	}
+	res, err := e.executor.Execute(correlation.NewContext(ctx, id), execution.Request{
+		Pool:      p.Pool,
+		Session:   sessionID,
+		CallID:    o.callID,
+		Affinity:  p.config.Affinity,
+		MustExist: o.mustExist,
+		Call: worker.Call{
+			CorrelationID: id,
+			Tool:          tool,
+			Args:          encoded,
+			Attachments:   attachments,
+			OnChunk:       onChunk,
+			Idempotent:    o.idempotent,
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("execute %s: %w", tool, err)
+	}
+	result := &Result{Value: res.Value, Attachments: res.Attachments, Worker: res.Worker}
+	if res.Session != nil {
+		result.StateVersion = res.Session.StateVersion()
+		result.Position = res.Session.Position()
+	}
+	return result, nil
+}
+
+// Sessions returns the session store, for everything but calls.
+func (e *Engine) Sessions() *session.Store { return e.sessions }
+
+// Drain makes new calls fail with worker.ErrDraining and returns when the
+// running and queued ones have ended, or ctx has.
+func (e *Engine) Drain(ctx context.Context) error {
+	return e.eachPool(func(p *pool) error { return p.Drain(ctx) })
+}
+
+// Close stops the workers, letting running calls end as far as their pools'
+// StopGrace allows, and closes the store. A second Close returns the same.
+func (e *Engine) Close() error {
+	e.closeOnce.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		if err := e.stop.Stop(ctx); err != nil {
+			e.closeErr = fmt.Errorf("close engine: %w", err)
+		}
+	})
+	return e.closeErr
+}
+
+func (e *Engine) pool(name string) (*pool, error) {
+	if name == "" {
+		return e.pools[0], nil
+	}
+	for _, p := range e.pools {
+		if p.config.Name == name {
+			return p, nil
+		}
+	}
+	return nil, fmt.Errorf("pool %q: %w", name, ErrPoolNotFound)
+}

@@ -1,0 +1,118 @@
+package snakepit
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/snakepit-go/snakepit/python"
+	"github.com/snakepit-go/snakepit/session"
+	"github.com/snakepit-go/snakepit/worker"
+	"github.com/snakepit-go/snakepit/worker/frames"
+	"github.com/snakepit-go/snakepit/worker/process"
+)
+
+// pythonWorkers puts together what a Python worker needs: an interpreter, our
+// library, and a launcher. Nothing is made before a pool asks for it, so that
+// an engine with other transports needs no Python.
+type pythonWorkers struct {
+	runDir   string
+	logger   *slog.Logger
+	launcher *process.Launcher
+	library  string
+}
+
+func newPython(cfg Config) *pythonWorkers {
+	return &pythonWorkers{runDir: cfg.RunDir, logger: cfg.Logger}
+}
+
+func (w *pythonWorkers) close() error {
+	if w.launcher == nil {
+		return nil
+	}
+	return w.launcher.Close()
+}
+
+// transport returns the transport of a pool of Python workers.
+func (w *pythonWorkers) transport(ctx context.Context, cfg PoolConfig) (worker.Transport, error) {
+	tools, err := resolveTools(cfg)
+	if err != nil {
+		return nil, err
+	}
+	interpreter, err := process.FindPython(ctx, process.PythonQuery{Explicit: cfg.Interpreter})
+	if err != nil {
+		return nil, err
+	}
+	w.logger.Info("python interpreter chosen", "pool", cfg.Name,
+		"path", interpreter.Path, "version", interpreter.Version, "why", interpreter.Why)
+	if err := w.prepare(); err != nil {
+		return nil, err
+	}
+	env := append([]string{
+		"PYTHONPATH=" + searchPath(w.library, cfg.PythonPath),
+		"PYTHONUNBUFFERED=1",
+	}, cfg.Env...)
+	return frames.New(frames.Options{
+		Launcher: w.launcher,
+		Command: func(worker.Spec) worker.Command {
+			return worker.Command{
+				Path: interpreter.Path,
+				Args: []string{"-m", "snakepit", tools},
+				Env:  env,
+				Dir:  cfg.Dir,
+			}
+		},
+	}), nil
+}
+
+// prepare makes what all pools share.
+func (w *pythonWorkers) prepare() error {
+	if w.launcher != nil {
+		return nil
+	}
+	library, err := python.Unpack(w.runDir)
+	if err != nil {
+		return err
+	}
+	launcher, err := process.New(process.Options{RunDir: w.runDir, Logger: w.logger})
+	if err != nil {
+		return err
+	}
+	w.library, w.launcher = library, launcher
+	return nil
+}
+
+// resolveTools returns the absolute path of a tools file, or the module's name
+// unchanged. A missing file is noticed here, before any process is started.
+func resolveTools(cfg PoolConfig) (string, error) {
+	if !strings.HasSuffix(cfg.Tools, ".py") && !strings.ContainsRune(cfg.Tools, filepath.Separator) {
+		return cfg.Tools, nil
+	}
+	path := cfg.Tools
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(cfg.Dir, path)
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("tools file %q: %w", cfg.Tools, err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", fmt.Errorf("%w: tools file: %w", session.ErrInvalid, err)
+	}
+	if info.IsDir() {
+		return "", fmt.Errorf("%w: tools file %s is a directory: name a Python file, or a module together with PythonPath", session.ErrInvalid, path)
+	}
+	return path, nil
+}
+
+func searchPath(library string, more []string) string {
+	path := append([]string{library}, more...)
+	if inherited := os.Getenv("PYTHONPATH"); inherited != "" {
+		path = append(path, inherited)
+	}
+	return strings.Join(path, string(os.PathListSeparator))
+}
