@@ -1,0 +1,74 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// attempts is how often Execute tries a call at most.
+const attempts = 3
+
+// Execute runs a call on any worker. If the worker ends before it has
+// answered, the call runs again on another one, provided that cannot do harm:
+// it or its tool is declared idempotent, or it never reached the worker; and
+// no chunk of its stream has been delivered. Otherwise, and after the third
+// worker, the caller gets the *CrashError.
+//
+// Errors: those of Acquire and of Lease.Call. If there is no worker for
+// another attempt, the error matches both reasons.
+func (p *Pool) Execute(ctx context.Context, call *Call) (*Result, error) {
+	p.mu.Lock()
+	if err := p.refusal(); err != nil {
+		p.mu.Unlock()
+		return nil, err
+	}
+	// Counted from here to the end, so that Drain does not miss a call
+	// between two attempts.
+	p.admitted++
+	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		p.leave()
+		p.mu.Unlock()
+	}()
+
+	delivered := false
+	if onChunk := call.OnChunk; onChunk != nil {
+		watched := *call
+		watched.OnChunk = func(c Chunk) error {
+			delivered = true
+			return onChunk(c)
+		}
+		call = &watched
+	}
+	var crash *CrashError
+	for n := 1; ; n++ {
+		lease, err := p.acquire(ctx, Want{}, admitted)
+		if err != nil {
+			if crash != nil {
+				return nil, fmt.Errorf("%w; no other worker: %w", crash, err)
+			}
+			return nil, err
+		}
+		res, err := lease.call(ctx, call)
+		if !errors.As(err, &crash) || n == attempts || delivered || !p.repeatable(call, crash) {
+			return res, err
+		}
+	}
+}
+
+// repeatable reports whether a call that a worker died over may run again.
+func (p *Pool) repeatable(call *Call, crash *CrashError) bool {
+	if call.Idempotent || !crash.MaybeExecuted {
+		return true
+	}
+	tool, ok := p.Tool(call.Tool)
+	return ok && tool.Idempotent
+}
+
+// call is Call and Release.
+func (l *Lease) call(ctx context.Context, call *Call) (*Result, error) {
+	defer l.Release()
+	return l.Call(ctx, call)
+}
