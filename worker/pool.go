@@ -85,6 +85,9 @@ func NewPool(opts PoolOptions) (*Pool, error) {
 	return p, nil
 }
 
+// Name is the name of the pool.
+func (p *Pool) Name() string { return p.opts.Name }
+
 // OnExit has f called after a worker has ended and before its replacement
 // starts. It is to be set before Start.
 func (p *Pool) OnExit(f func(Ref)) { p.onExit = append(p.onExit, f) }
