@@ -33,6 +33,13 @@ type Engine struct {
 
 	closeOnce sync.Once
 	closeErr  error
+
+	mu sync.Mutex // guards the fields below
+	// draining refuses new calls; running counts those let in before, in
+	// whatever they wait for. idle is closed when there are none left.
+	draining bool
+	running  int
+	idle     chan struct{}
 }
 
 // pool is a worker pool with what the engine needs beside it.
@@ -50,7 +57,7 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open engine: %w", err)
 	}
-	e := &Engine{logger: cfg.Logger}
+	e := &Engine{logger: cfg.Logger, idle: make(chan struct{})}
 	if err := e.open(ctx, cfg); err != nil {
 		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 		defer cancel()
@@ -112,6 +119,8 @@ func (e *Engine) open(ctx context.Context, cfg Config) error {
 		HostTools: cfg.HostTools,
 		Logger:    cfg.Logger,
 	})
+	// Pools end their calls first; what those commit must find the store open.
+	e.stop.Push("calls", e.Drain)
 	e.stop.Push("pools", func(ctx context.Context) error {
 		return e.eachPool(func(p *pool) error { return p.Stop(ctx) })
 	})
@@ -219,6 +228,10 @@ func (e *Engine) run(ctx context.Context, sessionID, tool string, args any, onCh
 	if err != nil {
 		return nil, err
 	}
+	if ctx, err = e.enter(ctx); err != nil {
+		return nil, fmt.Errorf("execute %s: %w", tool, err)
+	}
+	defer e.leave()
 	encoded, attachments, err := encodeArgs(args)
 	if err != nil {
 		return nil, fmt.Errorf("execute %s: %w", tool, err)
@@ -272,10 +285,57 @@ func (e *Engine) run(ctx context.Context, sessionID, tool string, args any, onCh
 // Sessions returns the session store, for everything but calls.
 func (e *Engine) Sessions() *session.Store { return e.sessions }
 
-// Drain makes new calls fail with worker.ErrDraining and returns when the
-// running and queued ones have ended, or ctx has.
+// Drain makes new calls fail with worker.ErrDraining and returns when those let
+// in before have ended, or ctx has. There is no way back.
 func (e *Engine) Drain(ctx context.Context) error {
-	return e.eachPool(func(p *pool) error { return p.Drain(ctx) })
+	e.refuseCalls()
+	select {
+	case <-e.idle:
+		return nil
+	case <-ctx.Done():
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		return fmt.Errorf("drain engine: %d calls still run: %w", e.running, context.Cause(ctx))
+	}
+}
+
+func (e *Engine) refuseCalls() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.draining {
+		return
+	}
+	e.draining = true
+	if e.running == 0 {
+		close(e.idle)
+	}
+}
+
+// insideCall marks the context of a call, for the calls that host tools make.
+type insideCall struct{}
+
+// enter lets a call in, unless the engine drains and the call is not part of
+// one that was let in before; leave must follow.
+func (e *Engine) enter(ctx context.Context) (context.Context, error) {
+	nested := ctx.Value(insideCall{}) != nil
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.draining && !nested {
+		return ctx, worker.ErrDraining
+	}
+	e.running++
+	if nested {
+		return ctx, nil
+	}
+	return context.WithValue(ctx, insideCall{}, true), nil
+}
+
+func (e *Engine) leave() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.running--; e.running == 0 && e.draining {
+		close(e.idle)
+	}
 }
 
 // Close stops the workers, letting running calls end as far as their pools'
@@ -284,6 +344,7 @@ func (e *Engine) Close() error {
 	e.closeOnce.Do(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 		defer cancel()
+		e.refuseCalls()
 		if err := e.stop.Stop(ctx); err != nil {
 			e.closeErr = fmt.Errorf("close engine: %w", err)
 		}
