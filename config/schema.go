@@ -160,7 +160,7 @@ func (s *setting) parse(text string) (any, error) {
 		err = fmt.Errorf("%s has no form in one text", s.key)
 	}
 	if err != nil {
-		return nil, s.mismatch(text)
+		return nil, s.mismatch(strconv.Quote(text))
 	}
 	return value, s.allows(text)
 }
@@ -170,15 +170,16 @@ func (s *setting) allows(text string) error {
 	if s.enum == nil || slices.Contains(s.enum, text) {
 		return nil
 	}
-	return s.mismatch(text)
+	return s.mismatch(strconv.Quote(text))
 }
 
-func (s *setting) mismatch(value string) error {
+// mismatch is the error about a value that is not of the kind or not among the choices.
+func (s *setting) mismatch(got string) error {
 	expected := expects[s.kind]
 	if s.enum != nil {
 		expected = "one of " + strings.Join(s.choices(), ", ")
 	}
-	return fmt.Errorf("expected %s, got %q", expected, value)
+	return fmt.Errorf("expected %s, got %s", expected, got)
 }
 
 // choices are the allowed texts that are worth naming: the empty one means "decide for me".

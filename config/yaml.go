@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strconv"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -42,7 +43,7 @@ func (r *reader) group(n *yaml.Node, s *setting, prefix, key string, values map[
 		return
 	}
 	if n.Kind != yaml.MappingNode {
-		r.reject(n, prefix+key, s.mismatch(n.Value))
+		r.reject(n, prefix+key, s.mismatch(describeNode(n)))
 		return
 	}
 	seen := map[string]int{}
@@ -82,7 +83,7 @@ func (r *reader) group(n *yaml.Node, s *setting, prefix, key string, values map[
 func (r *reader) list(n *yaml.Node, s *setting) []any {
 	elements := []any{}
 	if n.Kind != yaml.SequenceNode {
-		r.reject(n, s.key, s.mismatch(n.Value))
+		r.reject(n, s.key, s.mismatch(describeNode(n)))
 		return elements
 	}
 	for i, e := range n.Content {
@@ -102,7 +103,7 @@ func leaf(n *yaml.Node, s *setting) (any, error) {
 	case kindTexts:
 		list := []string{}
 		if n.Kind != yaml.SequenceNode {
-			return nil, s.mismatch(n.Value)
+			return nil, s.mismatch(describeNode(n))
 		}
 		for _, e := range n.Content {
 			text, err := plainText(e)
@@ -115,7 +116,7 @@ func leaf(n *yaml.Node, s *setting) (any, error) {
 	case kindTextMap:
 		m := map[string]string{}
 		if n.Kind != yaml.MappingNode {
-			return nil, s.mismatch(n.Value)
+			return nil, s.mismatch(describeNode(n))
 		}
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			text, err := plainText(n.Content[i+1])
@@ -139,20 +140,20 @@ func leaf(n *yaml.Node, s *setting) (any, error) {
 		return text, s.allows(text)
 	case kindBool:
 		if tag != "!!bool" {
-			return nil, s.mismatch(n.Value)
+			return nil, s.mismatch(describeNode(n))
 		}
 	case kindInt:
 		if tag != "!!int" {
-			return nil, s.mismatch(n.Value)
+			return nil, s.mismatch(describeNode(n))
 		}
 		var v int // as YAML writes it: 0x10, 1_000
 		if err := n.Decode(&v); err != nil {
-			return nil, s.mismatch(n.Value)
+			return nil, s.mismatch(describeNode(n))
 		}
 		return v, nil
 	case kindNumber:
 		if tag != "!!int" && tag != "!!float" {
-			return nil, s.mismatch(n.Value)
+			return nil, s.mismatch(describeNode(n))
 		}
 	}
 	return s.parse(n.Value)
@@ -186,7 +187,7 @@ func describeNode(n *yaml.Node) string {
 	case yaml.SequenceNode:
 		return "a list"
 	default:
-		return n.Value
+		return strconv.Quote(n.Value)
 	}
 }
 
