@@ -137,7 +137,10 @@ func (p *Pool) leastLoaded() *instance {
 // find returns the worker that ref names if it takes calls.
 func (p *Pool) find(ref Ref) *instance {
 	pl := p.byID[ref.ID]
-	if pl == nil || pl.worker == nil || pl.worker.ref != ref || !pl.state.TakesCalls() {
+	if pl == nil || pl.worker == nil || !pl.state.TakesCalls() {
+		return nil
+	}
+	if ref.Generation != 0 && ref.Generation != pl.generation {
 		return nil
 	}
 	return pl.worker

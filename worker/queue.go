@@ -9,7 +9,8 @@ type Want struct {
 
 // Ref names one worker process: its place in the pool and which start of it.
 type Ref struct {
-	ID         string
+	ID string
+	// Generation 0 in a Want is whatever worker runs at the place now.
 	Generation uint64
 }
 

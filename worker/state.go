@@ -23,6 +23,8 @@ const (
 	StateBackoff State = "backoff"
 )
 
+func (s State) String() string { return string(s) }
+
 // moves is the whole life of a worker: every allowed change of state. A worker
 // that ends by itself goes from any running state straight to backoff, or to
 // stopped if the pool is stopping too.
