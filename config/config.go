@@ -65,7 +65,7 @@ type Pool struct {
 	Name          string            `koanf:"name" doc:"Name of the pool; required, and unique."`
 	Workers       int               `koanf:"workers" doc:"Number of worker processes. 0: one for each CPU."`
 	Python        string            `koanf:"python" doc:"The tools: path of a Python file, or name of a module; required."`
-	Interpreter   string            `koanf:"interpreter" doc:"Python interpreter. Empty: the best one found (config check shows which)."`
+	Interpreter   string            `koanf:"interpreter" doc:"Python interpreter: a path, or a name looked up on PATH. Empty: that of SNAKEPIT_PYTHON or of the active virtual environment, else the first on PATH that is new enough."`
 	PythonPath    []string          `koanf:"python_path" doc:"Directories put before Python's module search path."`
 	Dir           string            `koanf:"dir" doc:"Working directory of the workers. Empty: that of this process."`
 	Env           map[string]string `koanf:"env" doc:"Variables added to the workers' environment."`

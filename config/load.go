@@ -165,6 +165,7 @@ func foreign(name string) bool {
 	switch name {
 	case FileVariable,
 		"SNAKEPIT_SERVER", "SNAKEPIT_OUTPUT", // the client commands
+		"SNAKEPIT_PYTHON",                // the interpreter, for whoever looks for one
 		"SNAKEPIT_FD", "SNAKEPIT_WORKER": // set for a worker, whose tools may start us
 		return true
 	}
