@@ -1,0 +1,149 @@
+package diskstore
+
+import (
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+
+	"github.com/snakepit-go/snakepit/session/driver"
+)
+
+// shardCount spreads sessions over locks; a power of two.
+const shardCount = 256
+
+// recordOverhead is what a cached record costs beside its bytes: the Record,
+// the entry, the map and the ring slot.
+const recordOverhead = 256
+
+// shard holds what is known in memory of the sessions whose ids hash to it.
+type shard struct {
+	// mu guards all fields. It is never held during I/O, with one exception:
+	// Pebble may make a writer wait for a memtable.
+	mu sync.RWMutex
+	// writes counts the writes to any session of the shard. Whoever reads from
+	// Pebble without the lock sees by it whether the result is still current.
+	writes uint64
+	// pending has the last write of each session whose fsync is under way.
+	pending map[string]*write
+	// entries and ring hold the cached records; ring is swept by hand.
+	entries map[string]*entry
+	ring    []*entry
+	hand    int
+	_       [64]byte // keeps the locks of two shards out of one cache line
+}
+
+// entry is a cached record. It is evicted by the clock algorithm: used since
+// the hand last came by means one more round.
+type entry struct {
+	record *driver.Record
+	used   atomic.Bool
+	slot   int // in the ring
+}
+
+// cacheBudget bounds the cached records of all shards together.
+type cacheBudget struct {
+	limit int64
+	bytes atomic.Int64
+	hand  atomic.Uint32 // the shard in which to evict next
+}
+
+func (s *Store) shard(id string) *shard {
+	return &s.shards[maphash.String(s.seed, id)%shardCount]
+}
+
+func cost(r *driver.Record) int64 {
+	return int64(recordOverhead + len(r.ID) + len(r.Head) + len(r.Body))
+}
+
+// keep makes r the cached record of its session. The caller holds the shard
+// and calls trim after it has given the shard back.
+func (s *Store) keep(sh *shard, r *driver.Record) {
+	if s.cache.limit < 0 {
+		return
+	}
+	s.cache.bytes.Add(cost(r))
+	if e := sh.entries[r.ID]; e != nil {
+		s.cache.bytes.Add(-cost(e.record))
+		e.record = r
+		e.used.Store(true)
+		return
+	}
+	e := &entry{record: r, slot: len(sh.ring)}
+	sh.entries[r.ID] = e
+	sh.ring = append(sh.ring, e)
+}
+
+// forget removes a session from the cache. The caller holds the shard.
+func (s *Store) forget(sh *shard, id string) {
+	if e := sh.entries[id]; e != nil {
+		s.evict(sh, e)
+	}
+}
+
+func (s *Store) evict(sh *shard, e *entry) {
+	s.cache.bytes.Add(-cost(e.record))
+	delete(sh.entries, e.record.ID)
+	last := len(sh.ring) - 1
+	sh.ring[e.slot] = sh.ring[last]
+	sh.ring[e.slot].slot = e.slot
+	sh.ring[last] = nil
+	sh.ring = sh.ring[:last]
+}
+
+// trim evicts until the cache is within its bound, taking the shards in turn.
+func (s *Store) trim() {
+	for s.cache.bytes.Load() > s.cache.limit && s.cache.limit >= 0 {
+		sh := &s.shards[s.cache.hand.Add(1)%shardCount]
+		sh.mu.Lock()
+		s.evictOne(sh)
+		sh.mu.Unlock()
+	}
+}
+
+// evictOne evicts the first record behind the hand that was not used since the
+// hand last came by. The caller holds the shard.
+func (s *Store) evictOne(sh *shard) {
+	for len(sh.ring) > 0 {
+		if sh.hand >= len(sh.ring) {
+			sh.hand = 0
+		}
+		e := sh.ring[sh.hand]
+		if !e.used.Swap(false) {
+			s.evict(sh, e)
+			return
+		}
+		sh.hand++
+	}
+}
+
+// lockCurrent locks the shard and returns the current record of a session, nil
+// if there is none. Unless it returns an error, the caller unlocks.
+func (s *Store) lockCurrent(sh *shard, id string) (*driver.Record, error) {
+	for {
+		sh.mu.Lock()
+		if e := sh.entries[id]; e != nil {
+			e.used.Store(true)
+			return e.record, nil
+		}
+		before := sh.writes
+		sh.mu.Unlock()
+		r, err := s.load(id)
+		sh.mu.Lock()
+		if sh.writes != before {
+			sh.mu.Unlock()
+			continue // r may be old, or half old
+		}
+		if err != nil {
+			sh.mu.Unlock()
+			return nil, err
+		}
+		if r == nil {
+			return nil, nil
+		}
+		if e := sh.entries[id]; e != nil {
+			return e.record, nil // another reader was first; Memo is in its record
+		}
+		s.keep(sh, r)
+		return r, nil
+	}
+}

@@ -1,0 +1,255 @@
+package diskstore
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/snakepit-go/snakepit/session/driver"
+)
+
+// write is a batch in Pebble's log whose fsync is under way.
+type write struct {
+	shard   *shard // nil for a barrier
+	id      string
+	batch   *pebble.Batch
+	created int64         // records it adds: -1, 0 or 1
+	done    chan struct{} // closed when err is final
+	err     error         // nil: durable
+}
+
+// Apply implements driver.Store.
+func (s *Store) Apply(ctx context.Context, id string, b *driver.Batch) (driver.Revision, error) {
+	if err := s.begin(ctx); err != nil {
+		return 0, err
+	}
+	defer s.end()
+	if err := b.Check(limits); err != nil {
+		return 0, err
+	}
+
+	revision, batch, err := s.encode(id, b)
+	if err != nil {
+		discard(batch)
+		return 0, unwritten(id, err)
+	}
+	w := &write{shard: s.shard(id), id: id, batch: batch, done: make(chan struct{})}
+	refusedBy, err := s.enter(w, revision, b)
+	s.trim()
+	if err != nil {
+		discard(batch)
+		// The state that refuses the batch must be one that stays.
+		if settleErr := s.settled(ctx, refusedBy); settleErr != nil {
+			return 0, settleErr
+		}
+		return 0, err
+	}
+	s.syncs <- w
+	if s.relaxed {
+		return revision, nil
+	}
+
+	select {
+	case <-w.done:
+	case <-ctx.Done():
+		return 0, fmt.Errorf("write session %q: %w: ended while waiting for the fsync: %w", id, driver.ErrUnknown, ctx.Err())
+	}
+	if w.err != nil {
+		return 0, fmt.Errorf("write session %q: %w: %w", id, driver.ErrUnknown, w.err)
+	}
+	return revision, nil
+}
+
+// encode turns b into a batch of Pebble's, with a fresh revision if it stores
+// a record.
+func (s *Store) encode(id string, b *driver.Batch) (revision driver.Revision, batch *pebble.Batch, err error) {
+	batch = s.db.NewBatch()
+	set := func(key, value []byte) {
+		if err == nil {
+			err = batch.Set(key, value, nil)
+		}
+	}
+	remove := func(key []byte) {
+		if err == nil {
+			err = batch.Delete(key, nil)
+		}
+	}
+	switch {
+	case b.Head != nil:
+		revision = s.nextRevision(set)
+		set(recordKey(rangeHead, id), encodeHead(revision, b.Head))
+		if b.Body != nil {
+			set(recordKey(rangeBody, id), b.Body)
+		}
+	case b.Delete:
+		remove(recordKey(rangeHead, id))
+		remove(recordKey(rangeBody, id))
+	}
+	for _, item := range b.Put {
+		set(itemKey(rangeItem, id, item.Key), item.Data)
+		set(itemKey(rangeSize, id, item.Key), binary.AppendUvarint(nil, uint64(len(item.Data))))
+	}
+	for _, key := range b.Drop {
+		remove(itemKey(rangeItem, id, key))
+		remove(itemKey(rangeSize, id, key))
+	}
+	if err == nil && batch.Empty() {
+		err = batch.LogData([]byte{rangeMeta}, nil) // a condition and nothing else
+	}
+	return revision, batch, err
+}
+
+// reservation is how many revisions are reserved at once.
+const reservation = 1 << 32
+
+// nextRevision returns a revision that was never given before. Opening the
+// store reserves a range durably; halfway through one, the next is reserved by
+// the batch that happens to come by, two thousand million revisions before it
+// is needed.
+func (s *Store) nextRevision(set func(key, value []byte)) driver.Revision {
+	n := s.revision.Add(1)
+	if n%(reservation/2) == 0 {
+		set(metaReserved, encodeUint64(n+reservation))
+	}
+	return driver.Revision(n)
+}
+
+// enter checks the condition of b and, if it holds, makes w the session's
+// state: in Pebble, in the cache, and for readers to wait for. If it does not
+// hold, it returns the write under way that may have caused this.
+func (s *Store) enter(w *write, revision driver.Revision, b *driver.Batch) (refusedBy *write, err error) {
+	sh := w.shard
+	var old *driver.Record
+	if b.Head != nil || b.Delete || b.If != driver.IfAny {
+		if old, err = s.lockCurrent(sh, w.id); err != nil {
+			return nil, err
+		}
+	} else {
+		sh.mu.Lock()
+	}
+	defer sh.mu.Unlock()
+
+	var current driver.Revision
+	if old != nil {
+		current = old.Revision
+	}
+	if err := b.Permits(current); err != nil {
+		return sh.pending[w.id], err
+	}
+	switch {
+	case b.Head != nil && old == nil:
+		w.created = 1
+	case b.Delete && old != nil:
+		w.created = -1
+	}
+	if w.created != 0 {
+		if err := w.batch.Merge(metaCount, encodeUint64(uint64(w.created)), nil); err != nil {
+			return nil, unwritten(w.id, err)
+		}
+	}
+
+	sh.writes++
+	if !s.relaxed {
+		sh.pending[w.id] = w
+		s.unsynced.Add(1)
+	}
+	if err := s.db.ApplyNoSyncWait(w.batch, pebble.Sync); err != nil {
+		// Pebble refuses a batch only before it has written any of it.
+		if !s.relaxed {
+			delete(sh.pending, w.id)
+			s.unsynced.Add(-1)
+		}
+		return nil, unwritten(w.id, err)
+	}
+	if s.relaxed {
+		s.count.Add(w.created)
+	}
+	switch {
+	case b.Head != nil:
+		r := &driver.Record{ID: w.id, Revision: revision, Head: b.Head, Body: b.Body}
+		if r.Body == nil {
+			r.Body = old.Body
+		}
+		s.keep(sh, r)
+	case b.Delete:
+		s.forget(sh, w.id)
+	}
+	return nil, nil
+}
+
+// settle waits for the fsync of one write after the other and tells all who
+// wait for it. It ends when Close closes the channel.
+func (s *Store) settle() {
+	defer close(s.done)
+	for w := range s.syncs {
+		err := w.batch.SyncWait()
+		if err == nil {
+			err = s.disk.cause()
+		}
+		w.err = err
+		if !s.relaxed {
+			s.finish(w)
+		}
+		close(w.done)
+		discard(w.batch)
+	}
+}
+
+// finish lets readers of the session no longer wait for w. After a failure
+// they go on to wait, and get its error.
+func (s *Store) finish(w *write) {
+	if w.err != nil {
+		return
+	}
+	s.count.Add(w.created)
+	if w.shard != nil {
+		w.shard.mu.Lock()
+		if w.shard.pending[w.id] == w {
+			delete(w.shard.pending, w.id)
+		}
+		w.shard.mu.Unlock()
+		s.unsynced.Add(-1)
+	}
+}
+
+// settled waits until w, if any, is durable.
+func (s *Store) settled(ctx context.Context, w *write) error {
+	if w == nil {
+		return nil
+	}
+	select {
+	case <-w.done:
+		if w.err != nil {
+			return s.broken(w.err)
+		}
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// barrier waits until everything that is visible now is durable.
+func (s *Store) barrier(ctx context.Context) error {
+	batch := s.db.NewBatch()
+	err := batch.LogData([]byte{rangeMeta}, nil)
+	if err == nil {
+		err = s.db.ApplyNoSyncWait(batch, pebble.Sync)
+	}
+	if err != nil {
+		discard(batch)
+		return fmt.Errorf("sync the log: %w: %w", driver.ErrUnavailable, err)
+	}
+	w := &write{batch: batch, done: make(chan struct{})}
+	s.syncs <- w
+	return s.settled(ctx, w)
+}
+
+// unwritten is the error of a batch that Pebble refused.
+func unwritten(id string, err error) error {
+	return fmt.Errorf("write session %q: %w: %w", id, driver.ErrUnavailable, err)
+}
+
+// discard gives the memory of a batch back, which cannot fail.
+func discard(batch *pebble.Batch) { _ = batch.Close() }
