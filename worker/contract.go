@@ -195,13 +195,18 @@ type Host interface {
 	ReadProgram(ctx context.Context, name string, offset int64, limit int) ([]byte, error)
 	// WriteProgram receives a new program. It becomes visible to the tool at
 	// once and to others when the call commits. Close completes it; closing
-	// is what makes it count.
+	// is what makes it count. A writer that is given up is not closed: ctx
+	// ends, and if the writer is an Aborter, it is told so.
 	WriteProgram(ctx context.Context, name, contentType string) (io.WriteCloser, error)
 	// DeleteProgram removes a program when the call commits.
 	DeleteProgram(ctx context.Context, name string) error
 	// CallTool runs a tool of the host and returns its JSON result.
 	CallTool(ctx context.Context, name string, args json.RawMessage) (json.RawMessage, error)
 }
+
+// Aborter is what a writer of Host.WriteProgram is if it has to clean up when
+// the program is not completed.
+type Aborter interface{ Abort() error }
 
 // Exit says how a worker ended.
 type Exit struct {

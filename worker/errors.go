@@ -15,6 +15,14 @@ var (
 	ErrCanceled = errors.New("call canceled")
 	// ErrWorkerCrashed matches every *CrashError.
 	ErrWorkerCrashed = errors.New("worker crashed")
+	// ErrNoSession: a tool asked for its session in a call without one.
+	ErrNoSession = errors.New("the call has no session")
+	// ErrReadOnly: a call that may not change its session tried to.
+	ErrReadOnly = errors.New("read-only call")
+	// ErrProgramNotFound: the session has no program of that name.
+	ErrProgramNotFound = errors.New("program not found")
+	// ErrHostToolNotFound: the host offers no tool of that name.
+	ErrHostToolNotFound = errors.New("host tool not found")
 	// ErrSaturated: the pool's queue is full.
 	ErrSaturated = errors.New("pool queue is full")
 	// ErrQueueTimeout: the call waited longer than the pool's queue timeout.
@@ -53,6 +61,9 @@ const (
 	InvalidArguments ToolErrorKind = "invalid_arguments"
 	// Unencodable: what the tool returned, yielded or stored cannot be encoded.
 	Unencodable ToolErrorKind = "unencodable"
+	// WorkerFault: not the tool but the worker's library failed, or answered
+	// what no one can read.
+	WorkerFault ToolErrorKind = "worker_fault"
 )
 
 func (e *ToolError) Error() string {
