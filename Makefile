@@ -1,0 +1,77 @@
+# The targets are the contract; what stands behind them may change. "make help" lists them.
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS   += --no-print-directory
+.DEFAULT_GOAL := help
+
+# Tools are built once, by version, outside the tree that git sees.
+LINT_VERSION := v2.15.0
+LINT         := $(CURDIR)/.tmp/golangci-lint-$(LINT_VERSION)/golangci-lint
+
+# Knobs, for the command line: make bench BENCHTIME=100ms; make test TEST=./session/...
+TEST      ?= ./...
+BENCH     ?= .
+BENCHTIME ?= 1s
+CHAOS     ?= 20m
+SEED      ?=
+PYTHONS   ?= $(shell scripts/pythons)
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## Show what this is for: sessions that survive kill -9 of the worker and of the server
+	go run ./cmd/snakepit demo
+
+.PHONY: deps
+deps: $(LINT) ## Install what is missing: Debian packages (as root or with sudo) and the linter
+	scripts/deps install
+
+$(LINT):
+	@echo "deps: building golangci-lint $(LINT_VERSION) into .tmp (once; a few minutes on a machine without its build cache)"
+	GOBIN=$(@D) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+
+.PHONY: check
+check: ## Everything that is checked without running: format, vet, lint, go.mod, architecture, generated code, Python syntax
+	scripts/deps require gcc protoc python3
+	@test -x $(LINT) || { echo "check: golangci-lint $(LINT_VERSION) is missing: run make deps" >&2; exit 1; }
+	@files=$$(git ls-files -z --cached --others --exclude-standard -- '*.go' | xargs -0 ls -d 2>/dev/null | xargs gofmt -l); \
+	  test -z "$$files" || { printf 'check: not formatted, run gofmt -w on:\n%s\n' "$$files" >&2; exit 1; }
+	go vet ./...
+	$(LINT) run
+	go mod tidy -diff
+	go test -count=1 ./internal/archtest ./config
+	scripts/generated
+	scripts/pysyntax
+
+.PHONY: test
+test: ## All tests: Go with the race detector, then the Python SDK's
+	scripts/deps require gcc python3
+	go test -race -timeout 10m $(TEST)
+	@for python in $(PYTHONS); do \
+	  echo "python tests with $$python"; \
+	  (cd python && "$$python" -B -m unittest discover -s tests); \
+	done
+
+.PHONY: bench
+bench: ## All benchmarks, one package at a time, and a table of the ratios to the limits (BENCHTIME=100ms for a short run)
+	scripts/deps require python3
+	@mkdir -p .tmp
+	go test -p 1 -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -timeout 60m $(TEST) | tee .tmp/bench.txt
+	@scripts/benchtable .tmp/bench.txt
+
+.PHONY: chaos
+chaos: ## The kill tests for as long as CHAOS=20m says; SEED=n repeats a run
+	scripts/deps require gcc python3
+	@mkdir -p .tmp
+	SNAKEPIT_CHAOS=$(CHAOS) SNAKEPIT_SEED=$(SEED) go test -race -count=1 -p 1 -v -run '^TestChaos' -timeout 3h $(TEST) \
+	  | grep -v -e '\[no test files\]' -e '\[no tests to run\]' | tee .tmp/chaos.txt
+	@grep -q '^--- PASS: TestChaos' .tmp/chaos.txt || { echo "chaos: no test ran" >&2; exit 1; }
+
+.PHONY: generate
+generate: ## Write the generated files anew: the API's Go code, the page about the configuration
+	scripts/deps require protoc
+	api/generate.sh
+	go test -count=1 ./config -run Documentation -update
