@@ -166,7 +166,8 @@ func foreign(name string) bool {
 	case FileVariable,
 		"SNAKEPIT_SERVER", "SNAKEPIT_OUTPUT", // the client commands
 		"SNAKEPIT_PYTHON",                // the interpreter, for whoever looks for one
-		"SNAKEPIT_FD", "SNAKEPIT_WORKER": // set for a worker, whose tools may start us
+		"SNAKEPIT_FD", "SNAKEPIT_WORKER", "SNAKEPIT_RUN_ID", // set for a worker, whose tools may start us
+		"SNAKEPIT_CHAOS", "SNAKEPIT_SEED": // set for tests
 		return true
 	}
 	// Kubernetes sets these in every pod for a service called snakepit.

@@ -297,7 +297,7 @@ func TestNothingIsNoMistake(t *testing.T) {
 
 func TestVariablesOfOthersAreLeftAlone(t *testing.T) {
 	load(t, config.Source{Env: []string{
-		"SNAKEPIT_SERVER=http://127.0.0.1:7460", "SNAKEPIT_PYTHON=python3", "SNAKEPIT_FD=3", "SNAKEPIT_WORKER=w1",
+		"SNAKEPIT_SERVER=http://127.0.0.1:7460", "SNAKEPIT_PYTHON=python3", "SNAKEPIT_FD=3", "SNAKEPIT_WORKER=w1", "SNAKEPIT_RUN_ID=r", "SNAKEPIT_CHAOS=1m", "SNAKEPIT_SEED=",
 		"SNAKEPIT_PORT=tcp://10.0.0.1:7460", "SNAKEPIT_PORT_7460_TCP_ADDR=10.0.0.1", "SNAKEPIT_SERVICE_HOST=10.0.0.1",
 		"SNAKEPITX=1", "HOME=/root", "malformed",
 	}})

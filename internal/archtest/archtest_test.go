@@ -14,7 +14,7 @@ func graph(lines ...string) archtest.Graph {
 	for _, line := range lines {
 		path, imports, _ := strings.Cut(line, ":")
 		g[path] = archtest.Package{Path: path, Imports: strings.Fields(imports)}
-		for _, i := range strings.Fields(imports) {
+		for i := range strings.FieldsSeq(imports) {
 			if _, ok := g[i]; !ok {
 				g[i] = archtest.Package{Path: i}
 			}
