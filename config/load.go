@@ -165,7 +165,7 @@ func foreign(name string) bool {
 	switch name {
 	case FileVariable,
 		"SNAKEPIT_SERVER", "SNAKEPIT_OUTPUT", // the client commands
-		"SNAKEPIT_PYTHON",                // the interpreter, for whoever looks for one
+		"SNAKEPIT_PYTHON",                                   // the interpreter, for whoever looks for one
 		"SNAKEPIT_FD", "SNAKEPIT_WORKER", "SNAKEPIT_RUN_ID", // set for a worker, whose tools may start us
 		"SNAKEPIT_CHAOS", "SNAKEPIT_SEED": // set for tests
 		return true
