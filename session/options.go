@@ -84,8 +84,8 @@ func (o *Options) withDefaults() (Options, error) {
 	return opts, nil
 }
 
-// CreateOptions describe a new session. They are ignored if the session
-// exists.
+// CreateOptions describe a new session. They are checked, but have no effect
+// if the session exists.
 type CreateOptions struct {
 	// TTL is the idle time to live; nil is the store's default. With 0 the
 	// session expires at once, unless it is read within the same millisecond.

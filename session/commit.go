@@ -1,0 +1,123 @@
+package session
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// Claim makes owner's process the owner of a session under the next epoch, and
+// returns the session with its Fence. If the process owns it already, nothing
+// is written. A claim counts as use, but is no change of the content.
+//
+// Errors: ErrNotFound, ErrInvalid, ErrUnavailable, ErrUnknown, ErrCorrupt.
+func (st *Store) Claim(ctx context.Context, id string, owner Owner) (*Session, error) {
+	return st.write(ctx, OpClaim, id, change{
+		unrecorded: true,
+		prepare:    func() error { return checkOwner(owner) },
+		apply: func(d *Draft) error {
+			if string(d.head.process) != owner.Process {
+				d.setOwner(owner)
+			}
+			return nil
+		},
+	})
+}
+
+// Commit is what a call changed in its session.
+type Commit struct {
+	// Fence is that of the session when the call began. It must still match.
+	Fence Fence
+	// Op names the call, so that its commit can be repeated safely; zero is a
+	// random one.
+	Op OpID
+	// Set holds a JSON text for each variable to be set. Variables that are
+	// neither set nor unset keep their newest value.
+	Set   map[string]json.RawMessage
+	Unset []string
+	// Programs are closed uploads that become visible with the commit.
+	Programs     []*StagedProgram
+	DropPrograms []string
+	// WorkerHint is saved for the choice of the next call's worker.
+	WorkerHint string
+}
+
+func (c *Commit) changesState() bool {
+	return len(c.Set)+len(c.Unset)+len(c.Programs)+len(c.DropPrograms) > 0
+}
+
+// Commit applies what a call changed to the newest state of its session, if
+// the call's process still owns it. It counts as use, and has the durability
+// of the driver when it returns.
+//
+// If the commit changes anything, the state version of the result is one more
+// than that of the newest state before, even if values were equal. If not, a
+// named commit is only recorded, and an unnamed one writes nothing.
+//
+// Errors: ErrFenced (another process owns the session, or it is another
+// session of that id), ErrAlreadyCommitted with the current session if Op was
+// committed before, ErrNotFound, ErrTooLarge, ErrInvalid, ErrUnavailable,
+// ErrUnknown, ErrCorrupt.
+func (st *Store) Commit(ctx context.Context, id string, c Commit) (*Session, error) {
+	named := c.Op != OpID{}
+	s, err := st.write(ctx, OpCommit, id, change{
+		writeOptions: writeOptions{op: c.Op},
+		prepare: func() (err error) {
+			if err = text("worker hint", c.WorkerHint, 0, maxHintSize); err != nil {
+				return err
+			}
+			c.Set, err = prepareVars(c.Set)
+			return err
+		},
+		guard: func(s *Session) error { return c.Fence.check(s, named && s.HasOperation(c.Op)) },
+		apply: func(d *Draft) error {
+			d.patchVars(c.Set, c.Unset)
+			for _, name := range c.DropPrograms {
+				d.dropProgram(name)
+			}
+			for _, p := range c.Programs {
+				if err := p.enter(d); err != nil {
+					return err
+				}
+			}
+			if c.changesState() || named {
+				d.head.hint = []byte(c.WorkerHint)
+			}
+			d.state = c.changesState()
+			d.rewrite = named
+			return nil
+		},
+	})
+	if err == nil || errors.Is(err, ErrUnknown) {
+		for _, p := range c.Programs {
+			p.kept = true
+		}
+	}
+	return s, err
+}
+
+// check compares the fence with the newest session. A commit that was made
+// stays made when the owner changes afterwards.
+func (f Fence) check(s *Session, made bool) error {
+	h := s.head()
+	if h.incarnation.String() != f.Incarnation {
+		return fmt.Errorf("%w: the session was created anew since the call began", ErrFenced)
+	}
+	if h.epoch == f.Epoch || made {
+		return nil
+	}
+	owner := h.owner()
+	return fmt.Errorf("%w: owned by process %q on node %q under epoch %d, and this call began under epoch %d",
+		ErrFenced, owner.Process, owner.Node, owner.Epoch, f.Epoch)
+}
+
+// itemsOf returns the keys of all items of programs.
+func itemsOf(programs []Program) []string {
+	var keys []string
+	for _, p := range programs {
+		keys = slices.Concat(keys, p.items())
+	}
+	return keys
+}

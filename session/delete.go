@@ -1,0 +1,110 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/snakepit-go/snakepit/session/driver"
+)
+
+// Delete removes a session with its programs, and says whether there was one.
+// It is idempotent: deleting what is not there is no error. It also removes a
+// session whose stored bytes are damaged. With IfRevision it removes only that
+// revision.
+//
+// Errors: ErrConflict for another revision, ErrUnavailable, ErrUnknown.
+func (st *Store) Delete(ctx context.Context, id string, opts ...WriteOption) (deleted bool, err error) {
+	err = st.do(ctx, OpDelete, id, func(ctx context.Context) (err error) {
+		deleted, err = st.remove(ctx, id, writeOptionsOf(opts).revision)
+		return err
+	})
+	return deleted, err
+}
+
+func (st *Store) remove(ctx context.Context, id, revision string) (bool, error) {
+	again, doubt := conflicts, doubts
+	// doubtful is the session of an attempt whose outcome is unknown.
+	var doubtful *target
+	for {
+		t, err := st.target(ctx, id)
+		gone := errors.Is(err, ErrNotFound)
+		switch {
+		case doubtful != nil && err != nil && !gone:
+			return false, stillUnknown(err)
+		case doubtful != nil && (gone || t.incarnation != doubtful.incarnation):
+			st.removed(doubtful)
+			return true, nil
+		case gone:
+			return false, nil
+		case err != nil:
+			return false, err
+		case revision != "" && t.revision != revision:
+			return false, fmt.Errorf("%w: the session is at revision %s, not %s", ErrConflict, t.revision, revision)
+		}
+		_, err = st.apply(ctx, id, t.removal(st))
+		retry := &again
+		switch {
+		case err == nil:
+			st.removed(&t)
+			return true, nil
+		case errors.Is(err, ErrUnknown):
+			doubtful, retry = &t, &doubt
+		case !errors.Is(err, ErrConflict):
+			return false, err
+		}
+		if !retry.wait(ctx) {
+			return false, err
+		}
+	}
+}
+
+// target is a stored session that is to be removed. Of a damaged one only the
+// driver's revision is known.
+type target struct {
+	id          string
+	driver      driver.Revision
+	incarnation string
+	revision    string
+	items       []string
+}
+
+func targetOf(s *Session) target {
+	return target{s.ID(), s.rec.Revision, s.Incarnation(), s.Revision(), itemsOf(s.Programs())}
+}
+
+// target reads what Delete removes.
+func (st *Store) target(ctx context.Context, id string) (target, error) {
+	rec, err := st.drv.Get(ctx, id, driver.Read{})
+	if err != nil {
+		if rec, err = st.loadAgain(ctx, id, driver.Read{}, err); err != nil {
+			return target{}, err
+		}
+	}
+	s, err := viewOf(rec)
+	switch {
+	case errors.Is(err, ErrCorrupt):
+		return target{id: id, driver: rec.Revision}, nil
+	case err != nil:
+		return target{}, err
+	case s.expired(time.Now().UnixMilli()):
+		return target{}, ErrNotFound
+	}
+	return targetOf(s), nil
+}
+
+// removal removes exactly the state that was read, with its items.
+func (t *target) removal(st *Store) *driver.Batch {
+	return &driver.Batch{
+		If: driver.IfRevision, Revision: t.driver,
+		Delete: true,
+		Drop:   st.firstItems(t.items),
+		Op:     NewOperation(),
+	}
+}
+
+func (st *Store) removed(t *target) {
+	st.stats.deleted.Add(1)
+	st.opts.Observer.deleted(t.id, t.incarnation)
+}

@@ -1,0 +1,147 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/snakepit-go/snakepit/session/driver"
+)
+
+// Get returns a session and counts as use of it: if less than a full time to
+// live is left, the deadline is moved. If that write fails, the session is
+// returned all the same.
+//
+// Errors: ErrNotFound, ErrCorrupt, ErrUnavailable, ErrUnsupported for a read
+// level the driver cannot give.
+func (st *Store) Get(ctx context.Context, id string, opts ...ReadOption) (*Session, error) {
+	var s *Session
+	err := st.do(ctx, OpGet, id, func(ctx context.Context) (err error) {
+		s, err = st.live(ctx, id, opts)
+		if err == nil {
+			s = st.use(ctx, s)
+		}
+		return err
+	})
+	return s, err
+}
+
+// Peek returns a session without counting as use.
+//
+// Errors: as those of Get.
+func (st *Store) Peek(ctx context.Context, id string, opts ...ReadOption) (*Session, error) {
+	var s *Session
+	err := st.do(ctx, OpPeek, id, func(ctx context.Context) (err error) {
+		s, err = st.live(ctx, id, opts)
+		return err
+	})
+	return s, err
+}
+
+// Exists says whether there is a live session of that id. It does not count as
+// use.
+func (st *Store) Exists(ctx context.Context, id string, opts ...ReadOption) (bool, error) {
+	exists := false
+	err := st.do(ctx, OpExists, id, func(ctx context.Context) error {
+		_, err := st.live(ctx, id, opts)
+		if errors.Is(err, ErrNotFound) {
+			return nil
+		}
+		exists = err == nil
+		return err
+	})
+	return exists, err
+}
+
+// Touch counts as use of a session and returns it. It writes only if less than
+// a full time to live is left. A touch that loses against another write is
+// dropped, because that write moved the deadline.
+//
+// Errors: as those of Get, and ErrUnknown.
+func (st *Store) Touch(ctx context.Context, id string) (*Session, error) {
+	var s *Session
+	err := st.do(ctx, OpTouch, id, func(ctx context.Context) (err error) {
+		if s, err = st.live(ctx, id, nil); err != nil {
+			return err
+		}
+		s, err = st.touch(ctx, s)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// live returns the session unless it has expired.
+func (st *Store) live(ctx context.Context, id string, opts []ReadOption) (*Session, error) {
+	read, err := readOptionsOf(opts)
+	if err != nil {
+		return nil, err
+	}
+	s, err := st.load(ctx, id, read)
+	if err != nil {
+		return nil, err
+	}
+	if s.expired(time.Now().UnixMilli()) {
+		return nil, ErrNotFound
+	}
+	return s, nil
+}
+
+// use touches a session that was read. The answer is right whether or not the
+// touch could be written, so a failure is only logged.
+func (st *Store) use(ctx context.Context, s *Session) *Session {
+	// Most reads end here: the deadline is far, whatever else the head says.
+	if s.deadline >= time.Now().UnixMilli()+s.ttl {
+		return s
+	}
+	touched, err := st.touch(ctx, s)
+	if err != nil {
+		st.log.WarnContext(ctx, "session was read but not touched", "session", s.ID(), "error", err)
+	}
+	return touched
+}
+
+// touch writes a new deadline if that is due. It returns the session as it is
+// then, or as it was if there is an error.
+func (st *Store) touch(ctx context.Context, s *Session) (*Session, error) {
+	now := time.Now().UnixMilli()
+	h := s.head()
+	if h.expired(now) || !h.touchDue(now) {
+		return s, nil
+	}
+	d := &Draft{base: s, id: s.ID(), head: h}
+	touched, err := st.put(ctx, d, now, OpID{})
+	switch {
+	case err == nil:
+		return touched, nil
+	case errors.Is(err, ErrConflict):
+		return s, nil
+	}
+	return s, err
+}
+
+// put writes a draft at the revision of its base and returns the session as it
+// is then.
+func (st *Store) put(ctx context.Context, d *Draft, now int64, op OpID) (*Session, error) {
+	rec := d.encode(now, op)
+	if err := st.fits(&d.head, rec, d.base.rec); err != nil {
+		return nil, err
+	}
+	batch := &driver.Batch{
+		If: driver.IfRevision, Revision: d.base.rec.Revision,
+		Head: rec.Head, Body: rec.Body,
+		Drop: st.firstItems(d.drop),
+		Op:   op,
+	}
+	rev, err := st.apply(ctx, d.id, batch)
+	if err != nil {
+		return nil, err
+	}
+	rec.Revision = rev
+	if rec.Body == nil {
+		rec.Body = d.base.rec.Body
+	}
+	return &Session{rec: rec, deadline: d.head.deadline, ttl: d.head.ttl}, nil
+}

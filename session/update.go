@@ -1,0 +1,201 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/snakepit-go/snakepit/session/driver"
+)
+
+// Update changes a session with a function. The function gets a draft of the
+// newest state; what it did is written if nobody else has changed the session
+// meanwhile, else it runs again on the newer state. So it may run several times
+// and must have no effects besides the draft. No lock is held while it runs; it
+// may use the store, also for the same session.
+//
+// A function that changed nothing writes nothing. If it returns an error,
+// nothing is written, and the error is wrapped together with ErrUpdateFailed.
+// Update counts as use.
+//
+// Errors: ErrNotFound, ErrUpdateFailed, ErrConflict (another revision than
+// IfRevision asks for, or the context ended while others kept coming first),
+// ErrTooLarge, ErrInvalid, ErrAlreadyCommitted, ErrUnavailable, ErrUnknown,
+// ErrCorrupt.
+func (st *Store) Update(ctx context.Context, id string, fn func(*Draft) error, opts ...WriteOption) (*Session, error) {
+	return st.write(ctx, OpUpdate, id, change{writeOptions: writeOptionsOf(opts), apply: func(d *Draft) error {
+		if err := fn(d); err != nil {
+			return fmt.Errorf("%w: %w", ErrUpdateFailed, err)
+		}
+		return nil
+	}})
+}
+
+// Patch changes single keys of a session, whatever its other keys are by then.
+// A patch that changes nothing writes nothing. It counts as use.
+//
+// Errors: as those of Update.
+func (st *Store) Patch(ctx context.Context, id string, p Patch, opts ...WriteOption) (*Session, error) {
+	return st.write(ctx, OpPatch, id, change{
+		writeOptions: writeOptionsOf(opts),
+		prepare: func() (err error) {
+			p.Set, err = prepareVars(p.Set)
+			return err
+		},
+		apply: func(d *Draft) error {
+			d.patch(p)
+			return nil
+		},
+	})
+}
+
+// Put replaces all variables, labels and metadata of a session that is still
+// at the expected revision; programs stay.
+//
+// Errors: ErrInvalid for an empty revision; else as those of Update.
+func (st *Store) Put(ctx context.Context, id, expectedRevision string, c Content, opts ...WriteOption) (*Session, error) {
+	o := writeOptionsOf(opts)
+	o.revision = expectedRevision
+	return st.write(ctx, OpPut, id, change{
+		writeOptions: o,
+		prepare: func() (err error) {
+			if expectedRevision == "" {
+				return &InvalidError{"expected revision", "is empty: read the session first and use its revision"}
+			}
+			c.Vars, err = prepareVars(c.Vars)
+			return err
+		},
+		apply: func(d *Draft) error {
+			d.replace(c)
+			return nil
+		},
+	})
+}
+
+// change is a write as its operation describes it.
+type change struct {
+	writeOptions
+	// prepare, if not nil, runs once before the first attempt.
+	prepare func() error
+	// guard, if not nil, runs on the newest session before anything else
+	// is looked at.
+	guard func(*Session) error
+	// apply changes the draft; it runs once for each attempt.
+	apply func(*Draft) error
+	// unrecorded writes leave no operation id. Repeating them does no harm.
+	unrecorded bool
+}
+
+func (st *Store) write(ctx context.Context, op Operation, id string, c change) (*Session, error) {
+	var s *Session
+	err := st.do(ctx, op, id, func(ctx context.Context) (err error) {
+		if c.prepare != nil {
+			if err := c.prepare(); err != nil {
+				return err
+			}
+		}
+		s, err = st.compareAndSet(ctx, id, c)
+		return err
+	})
+	return s, err
+}
+
+// compareAndSet reads, changes and writes a session until nobody came between.
+// Every attempt carries the same operation id.
+func (st *Store) compareAndSet(ctx context.Context, id string, c change) (*Session, error) {
+	op := c.op
+	named := op != OpID{}
+	switch {
+	case c.unrecorded:
+		op = OpID{}
+	case !named:
+		op = NewOperation()
+	}
+	// doubtful is the base of the last attempt whose outcome is unknown.
+	var doubtful *Session
+	again, doubt := conflicts, doubts
+	base, err := st.load(ctx, id, driver.Read{})
+	for {
+		if doubtful != nil && !c.unrecorded {
+			if made, known := outcome(doubtful, base, err, op); !known {
+				return nil, stillUnknown(err)
+			} else if made {
+				return base, nil
+			}
+		}
+		now := time.Now().UnixMilli()
+		if err != nil {
+			return nil, err
+		}
+		if base.expired(now) {
+			return nil, ErrNotFound
+		}
+		if c.guard != nil {
+			if err := c.guard(base); err != nil {
+				return nil, err
+			}
+		}
+		if named && base.HasOperation(op) {
+			return base, ErrAlreadyCommitted
+		}
+		if c.revision != "" && c.revision != base.Revision() {
+			return nil, fmt.Errorf("%w: the session is at revision %s, not %s", ErrConflict, base.Revision(), c.revision)
+		}
+		d := newDraft(base)
+		if err := c.apply(d); err != nil {
+			return nil, err
+		}
+		switch write, err := d.settle(); {
+		case err != nil:
+			return nil, err
+		case !write:
+			return base, nil
+		}
+		s, err2 := st.put(ctx, d, now, op)
+		switch {
+		case err2 == nil:
+			return s, nil
+		case errors.Is(err2, ErrUnknown):
+			doubtful = base
+			if !doubt.wait(ctx) {
+				return nil, err2
+			}
+		case errors.Is(err2, ErrConflict):
+			if !again.wait(ctx) {
+				return nil, fmt.Errorf("%w: other writers came first %d times: %w", ErrConflict, again.n+1, ctx.Err())
+			}
+		default:
+			return nil, err2
+		}
+		base, err = st.newest(ctx, id)
+	}
+}
+
+// outcome finds out what became of a write whose outcome is unknown: base is
+// what it was conditioned on, now and err what a read since has found.
+//
+// If the write is not there, it can no longer come: either the record still has
+// the revision the repetition is conditioned on, too, or it has another one and
+// the condition fails. It is only unknown if the record cannot tell any more.
+func outcome(base, now *Session, err error, op OpID) (made, known bool) {
+	if err != nil {
+		return false, false
+	}
+	before, after := base.head(), now.head()
+	if before.incarnation != after.incarnation {
+		return false, false
+	}
+	if after.remembers(op) {
+		return true, true
+	}
+	// As long as the write before ours is remembered, ours would be, too.
+	return false, after.remembers(before.newest())
+}
+
+func stillUnknown(err error) error {
+	if err == nil {
+		return fmt.Errorf("%w: the session has changed too much since to tell", ErrUnknown)
+	}
+	return fmt.Errorf("%w: looking for the write: %w", ErrUnknown, err)
+}
