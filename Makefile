@@ -13,7 +13,7 @@ LINT         := $(CURDIR)/.tmp/golangci-lint-$(LINT_VERSION)/golangci-lint
 TEST      ?= ./...
 BENCH     ?= .
 BENCHTIME ?= 1s
-CHAOS     ?= 20m
+CHAOS_FOR ?= 20m
 SEED      ?=
 PYTHONS   ?= $(shell scripts/pythons)
 
@@ -63,10 +63,10 @@ bench: ## All benchmarks, one package at a time, and a table of the ratios to th
 	@scripts/benchtable .tmp/bench.txt
 
 .PHONY: chaos
-chaos: ## The kill tests for as long as CHAOS=20m says; SEED=n repeats a run
+chaos: ## The kill tests for as long as CHAOS_FOR=20m says; SEED=n repeats the faults of a run
 	scripts/deps require gcc python3
 	@mkdir -p .tmp
-	SNAKEPIT_CHAOS=$(CHAOS) SNAKEPIT_SEED=$(SEED) go test -race -count=1 -p 1 -v -run '^TestChaos' -timeout 3h $(TEST) \
+	SNAKEPIT_CHAOS=$(CHAOS_FOR) SNAKEPIT_SEED=$(SEED) go test -race -count=1 -p 1 -v -run '^TestChaos' -timeout 3h $(TEST) \
 	  | grep -v -e '\[no test files\]' -e '\[no tests to run\]' | tee .tmp/chaos.txt
 	@grep -q '^--- PASS: TestChaos' .tmp/chaos.txt || { echo "chaos: no test ran" >&2; exit 1; }
 
