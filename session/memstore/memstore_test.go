@@ -13,3 +13,5 @@ var harness = drivertest.Harness{
 }
 
 func TestDriver(t *testing.T) { drivertest.Run(t, harness) }
+
+func BenchmarkDriver(b *testing.B) { drivertest.Bench(b, harness) }
