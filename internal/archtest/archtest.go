@@ -57,7 +57,7 @@ type Reserved struct {
 	Reason string
 }
 
-// Check judges a graph. Each line of the answer is one violation or one rule that matches nothing.
+// Check judges a graph. Each line of the answer is one violation or one pattern that matches nothing, in order.
 func Check(g Graph, only []Only, never []Never, reserved []Reserved) []string {
 	var found []string
 	complain := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
@@ -92,7 +92,8 @@ func Check(g Graph, only []Only, never []Never, reserved []Reserved) []string {
 			}
 		}
 	}
-	return found
+	slices.Sort(found)
+	return slices.Compact(found)
 }
 
 // vacuous reports the patterns that match nothing and are not about the future, and those that no longer are.

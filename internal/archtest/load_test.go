@@ -12,10 +12,11 @@ import (
 	"github.com/snakepit-go/snakepit/internal/testenv"
 )
 
-// load asks go list for the build: all packages of the module and all they link, for the machine's platform.
+// load asks go list for the build: all packages of the module and all they link, for the machine's platform. A package
+// that cannot be loaded is an error of the test, beside whatever else there is to say.
 func load(t *testing.T) archtest.Graph {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "-json=ImportPath,Imports,Deps,Module,Error,DepsErrors", "./...")
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-e", "-deps", "-json=ImportPath,Imports,Deps,Module,Error", "./...")
 	cmd.Dir = testenv.Root(t)
 	out, err := cmd.Output()
 	if err != nil {
@@ -35,11 +36,16 @@ func load(t *testing.T) archtest.Graph {
 				Path string
 				Main bool
 			}
+			Error *struct{ Err string }
 		}
 		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
 			t.Fatalf("answer of go list: %v", err)
+		}
+		if p.Error != nil {
+			t.Errorf("load %s: %s", p.ImportPath, p.Error.Err)
+			continue
 		}
 		if p.Module != nil && p.Module.Main {
 			module = p.Module.Path
