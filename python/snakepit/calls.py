@@ -1,0 +1,178 @@
+"""The running call, and what tools may ask of it from anywhere.
+
+``current_call`` is a context variable: what a tool starts with asyncio or
+``contextvars.copy_context().run`` belongs to the call, other threads do not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+
+from . import codec
+from .errors import Error
+
+# How many chunks may be sent if the host does not say.
+_WINDOW = 64
+
+current_call: ContextVar = ContextVar("snakepit_call")
+
+
+class Call:
+    """One call while it runs."""
+
+    def __init__(self, runtime, number: int, params: dict, stop: Callable[[], object]) -> None:
+        self.number = number
+        self.info = CallInfo(params)
+        self.stream: bool = params.get("stream", False)
+        self.session = None
+        self.ended = False
+        self.cancelled = False  # written by whoever reads the connection
+        self.stop = stop  # makes the tool's code end early once it is cancelled
+        # Chunks that may be sent in all, and those that were. Credit is what
+        # waits for more, if anything does.
+        self.granted: int = params.get("window", _WINDOW)
+        self.sent = 0
+        self.credit = None
+        self._runtime = runtime
+
+    def stop_by(self, stop: Callable[[], object]) -> None:
+        """Replace the way to end the code early."""
+        self.stop = stop
+        # Whoever cancels sets cancelled before it takes stop.
+        if self.cancelled:
+            stop()
+
+    def end(self) -> None:
+        self.ended = True
+        if self.session is not None:
+            self.session._end()
+
+    def request(self, method: str, params: dict, parts) -> tuple[dict, list]:
+        """Ask the host for something and wait for the answer. Raises HostError."""
+        return self._runtime.request(self, method, params, parts)
+
+    async def request_async(self, method: str, params: dict, parts) -> tuple[dict, list]:
+        """As request, for async tools."""
+        return await self._runtime.request_async(self, method, params, parts)
+
+
+class CallInfo:
+    """What a tool may know of the call it runs in.
+
+    ``tool``
+        the tool's name
+    ``correlation``
+        the id that connects the caller, the host's log and this call
+    ``session_id``
+        the session's id, or None
+    ``deadline``
+        when the caller stops waiting, on the clock of ``time.monotonic()``; or
+        None
+    """
+
+    __slots__ = ("tool", "correlation", "session_id", "deadline")
+
+    def __init__(self, params: dict) -> None:
+        self.tool: str = params["tool"]
+        self.correlation: str = params.get("correlation") or ""
+        session = params.get("session")
+        self.session_id: str | None = session["id"] if session else None
+        timeout = params.get("timeout_ms")
+        self.deadline: float | None = None if timeout is None else time.monotonic() + timeout / 1000
+
+    def remaining(self) -> float | None:
+        """Seconds until the deadline, not below 0; None without one."""
+        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__slots__)
+        return f"CallInfo({fields})"
+
+
+def current() -> CallInfo:
+    """The call that is running here. Raises snakepit.Error outside of one."""
+    return _call("snakepit.current()").info
+
+
+def event(name: str, measurements: dict | None = None, attrs: dict | None = None) -> None:
+    """Report a telemetry event to the host: numbers, and what they belong to.
+
+    ``event("index.built", {"rows": 3}, {"kind": "full"})``. Outside of a call
+    the event belongs to the worker.
+    """
+    for key, number in (measurements or {}).items():
+        if isinstance(number, bool) or not isinstance(number, (int, float)):
+            raise TypeError(f"measurement {key!r} is a {type(number).__name__}; measurements are numbers")
+    backend().notify("event", {"name": name, "measurements": measurements or {}, "attrs": attrs or {}})
+
+
+class Host:
+    """The host of this worker, as ``snakepit.host``."""
+
+    def call(self, name: str, /, **args: object) -> object:
+        """Run a tool of the host and return its result.
+
+        Raises HostError if it fails, Unencodable if an argument cannot travel
+        (bytes cannot), snakepit.Error outside of a call. It blocks; async
+        tools use call_async.
+        """
+        call = _call("snakepit.host.call")
+        result, _ = call.request("host.call", {"tool": name, "args": _args(args)}, ())
+        return _value(result)
+
+    async def call_async(self, name: str, /, **args: object) -> object:
+        """As call, for async tools: other tasks go on meanwhile."""
+        call = _call("snakepit.host.call_async")
+        result, _ = await call.request_async("host.call", {"tool": name, "args": _args(args)}, ())
+        return _value(result)
+
+    def __repr__(self) -> str:
+        return "<snakepit.host>"
+
+
+host = Host()
+
+
+def _args(args: dict) -> bytes:
+    items = (codec.encode_json(name, name) + b":" + codec.encode_json(value, name) for name, value in args.items())
+    return b"{" + b",".join(items) + b"}"
+
+
+def _value(result: dict) -> object:
+    return codec.decode(result.get("value"), [])
+
+
+def params_json(params: dict) -> bytes:
+    """Encode the parameters of a message; values may be encoded already."""
+    items = (
+        codec.encode_json(name, name) + b":" + (value if isinstance(value, bytes) else codec.encode_json(value, name))
+        for name, value in params.items()
+    )
+    return b"{" + b",".join(items) + b"}"
+
+
+def _call(what: str):
+    call = current_call.get(None)
+    if call is None:
+        raise Error(
+            f"{what} works inside of a tool's call; a thread that a tool starts belongs to the call if it runs in "
+            "contextvars.copy_context().run(...)"
+        )
+    return call
+
+
+_backend = None
+
+
+def backend():
+    """Who takes what is sent outside of requests: the runtime, or a test."""
+    if _backend is None:
+        raise Error("there is no host: this process is not a worker")
+    return _backend
+
+
+def set_backend(new) -> None:
+    global _backend
+    _backend = new

@@ -1,0 +1,362 @@
+"""Values on the wire: JSON, and what JSON lacks.
+
+docs/protocol.md, "Values", is the specification. Two ways lead through this
+module. The fast one is json's own C code over the whole value; it is taken
+whenever the value holds nothing special, which is found out from the text it
+made. The other walks the value in Python, replaces what JSON lacks by the
+one-key objects of the table, and names the path of what cannot be encoded.
+
+Integers may have any number of digits. Python's limit on the conversion
+between int and str (3.11 and later) is lifted only while such a value is
+converted here, so a tool's own ``int(text)`` keeps that protection.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from datetime import date, datetime, time, timedelta, timezone
+from json import encoder as _json_encoder
+
+from .errors import Unencodable, type_name
+
+_INFINITY = float("inf")
+_MARKERS = frozenset(("$float", "$bytes", "$datetime", "$date", "$time", "$object"))
+_FLOATS = {"NaN": float("nan"), "Infinity": _INFINITY, "-Infinity": -_INFINITY}
+
+
+class DecodeError(ValueError):
+    """A value from the host is malformed."""
+
+
+# ---- encoding
+
+
+def encode(value: object, path: str = "result") -> tuple[bytes, list]:
+    """Encode a value; return its JSON text and the raw parts it refers to.
+
+    Raises Unencodable, with a path that starts with ``path``.
+    """
+    text = _encode_plain(value)
+    if text is not None:
+        return text, []
+    parts: list = []
+    return _encode_special(value, path, parts), parts
+
+
+def encode_json(value: object, path: str) -> bytes:
+    """Encode a value where raw parts have no place.
+
+    Raises Unencodable also for bytes.
+    """
+    text = _encode_plain(value)
+    return text if text is not None else _encode_special(value, path, None)
+
+
+class _Special(TypeError):
+    """A value json does not know was met."""
+
+
+def _special(value: object) -> object:
+    raise _Special
+
+
+# Circular values are found by the recursion limit, as in the walk below;
+# keeping track of them would slow every call down.
+_encoder = json.JSONEncoder(
+    allow_nan=False, check_circular=False, ensure_ascii=False, separators=(",", ":"), default=_special
+)
+if _json_encoder.c_make_encoder is not None:
+    # What JSONEncoder.encode builds anew in every call.
+    _chunks = _json_encoder.c_make_encoder(
+        None, _special, _json_encoder.encode_basestring, None, ":", ",", False, False, False
+    )
+
+    def _dumps(value: object) -> str:
+        return "".join(_chunks(value, 0))
+
+else:
+    _dumps = _encoder.encode
+
+
+def _encode_plain(value: object) -> bytes | None:
+    """Encode a value that is plain JSON; None if it is not."""
+    try:
+        text = _dumps(value)
+        # An object whose first key begins with a dollar sign may be one to
+        # escape. Inside of a string the quote would be escaped.
+        if '{"$' in text:
+            return None
+        # json turns keys that are not strings into strings without a word.
+        objects = text.count("{")
+        if objects and not _keys_are_strings(value, objects):
+            return None
+        return text.encode()
+    except (TypeError, ValueError, RecursionError):
+        # An unknown type, NaN, too many digits or a lone surrogate; nested
+        # too deeply.
+        return None
+
+
+_LEAVES = frozenset((str, int, float, bool, type(None)))
+
+
+def _keys_are_strings(value: object, objects: int) -> bool:
+    """Whether all keys are strings, in a value with at most so many objects."""
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            try:
+                "".join(item)  # the fastest test of "all of these are str"
+            except TypeError:
+                return False
+            objects -= 1
+            if not objects:
+                return True
+            item = item.values()
+        elif not isinstance(item, (list, tuple)):
+            continue
+        if not _LEAVES.issuperset(map(type, item)):
+            stack.extend(item)
+    return True
+
+
+def _encode_special(value: object, path: str, parts: list | None) -> bytes:
+    walk = _Walk(parts)
+    try:
+        plain = walk.encode(value)
+        return _with_all_digits(_dumps, plain).encode()
+    except _Unencodable as e:
+        raise Unencodable(path + "".join(reversed(e.path)), e.value_type, e.problem) from None
+    except RecursionError:
+        raise Unencodable(path, type_name(type(value)), "is nested too deeply, or contains itself") from None
+
+
+class _Unencodable(Exception):
+    """Unencodable on its way up; collects the path from the inside out."""
+
+    def __init__(self, value: object, problem: str) -> None:
+        super().__init__()
+        self.path: list[str] = []
+        self.value_type = type_name(type(value))
+        self.problem = problem
+
+
+class _Walk:
+    """One walk over a value that is not plain JSON."""
+
+    def __init__(self, parts: list | None) -> None:
+        self._parts = parts
+
+    def encode(self, value: object) -> object:
+        kind = type(value)
+        if kind is int or kind is bool or value is None:
+            return value
+        if isinstance(value, str):
+            return _text(value)
+        if isinstance(value, float):
+            if value != value:
+                return {"$float": "NaN"}
+            if value in (_INFINITY, -_INFINITY):
+                return {"$float": "Infinity" if value > 0 else "-Infinity"}
+            return value
+        if isinstance(value, dict):
+            encoded = self._object(value)
+            if len(encoded) == 1 and next(iter(encoded)) in _MARKERS:
+                return {"$object": encoded}
+            return encoded
+        if isinstance(value, (list, tuple)):
+            return self._array(value)
+        if isinstance(value, int):
+            return value
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            return self._bytes(value)
+        if isinstance(value, datetime):
+            return {"$datetime": _iso(value, _DATETIME)}
+        if isinstance(value, date):
+            return {"$date": _iso(value, _DATE)}
+        if isinstance(value, time):
+            return {"$time": _iso(value, _TIME)}
+        raise _Unencodable(value, f"{type_name(kind)} cannot be encoded{_hint(value)}")
+
+    def _object(self, value: dict) -> dict:
+        encoded = {}
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise _Unencodable(key, f"the key {key!r} is a {type_name(type(key))}; keys must be str")
+            try:
+                encoded[_text(key)] = self.encode(item)
+            except _Unencodable as e:
+                e.path.append(step(key))
+                raise
+        return encoded
+
+    def _array(self, value: list | tuple) -> list:
+        encoded = []
+        for item in value:
+            try:
+                encoded.append(self.encode(item))
+            except _Unencodable as e:
+                e.path.append(f"[{len(encoded)}]")
+                raise
+        return encoded
+
+    def _bytes(self, value: bytes | bytearray | memoryview) -> dict:
+        if self._parts is None:
+            raise _Unencodable(value, f"{type_name(type(value))} cannot be stored here; keep it in session.programs")
+        # A copy of what can change: it travels later.
+        self._parts.append(value if type(value) is bytes else bytes(value))
+        return {"$bytes": len(self._parts) - 1}
+
+
+def _text(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise _Unencodable(value, f"str with a lone surrogate cannot be encoded: {value[:40]!a}") from None
+    return value
+
+
+def _iso(value: date | time, valid: re.Pattern) -> str:
+    text = value.isoformat()
+    if not valid.fullmatch(text):  # pandas.NaT is a datetime, for example
+        raise _Unencodable(value, f"{type_name(type(value))} {text!r} cannot be encoded")
+    return text
+
+
+_HINTS = (
+    ("tolist", ".tolist()"),
+    ("model_dump", ".model_dump()"),
+    ("__dataclass_fields__", "dataclasses.asdict()"),
+    ("to_dict", ".to_dict()"),
+    ("_asdict", "._asdict()"),
+    ("keys", "dict()"),
+    ("__next__", "list()"),
+    ("__fspath__", "str()"),
+)
+
+
+def _hint(value: object) -> str:
+    """What to do about a value that cannot be encoded, if that is known."""
+    if isinstance(value, (set, frozenset)):
+        return "; convert it with sorted() or list()"
+    for attribute, conversion in _HINTS:
+        if hasattr(type(value), attribute):
+            return f"; convert it with {conversion}"
+    if type(value).__module__ in ("decimal", "uuid", "fractions"):
+        return "; convert it with str()"
+    return ""
+
+
+def step(key: str) -> str:
+    """One step of a path: ``.name``, or ``["any text"]``."""
+    return f".{key}" if key.isidentifier() else f"[{json.dumps(key)}]"
+
+
+# ---- decoding
+
+
+def may_be_special(text: str) -> bool:
+    """Whether a JSON text may hold something for decode to replace."""
+    return '"$' in text or "\\u0024" in text
+
+
+def decode(value: object, parts: list) -> object:
+    """Replace the one-key objects of a parsed value by what they stand for.
+
+    Raises DecodeError.
+    """
+    if type(value) is dict:
+        if len(value) == 1:
+            (key, content), = value.items()
+            if key in _MARKERS:
+                return _decode_marker(key, content, parts)
+        return {key: decode(item, parts) for key, item in value.items()}
+    if type(value) is list:
+        return [decode(item, parts) for item in value]
+    return value
+
+
+def _decode_marker(key: str, content: object, parts: list) -> object:
+    try:
+        if key == "$object":
+            return {name: decode(item, parts) for name, item in content.items()}
+        if key == "$float":
+            return _FLOATS[content]
+        if key == "$bytes":
+            if type(content) is not int or content < 0:
+                raise TypeError
+            return bytes(parts[content])
+        if key == "$datetime":
+            day, clock, zone = _DATETIME.fullmatch(content).group("date", "time", "zone")
+            return datetime.combine(date.fromisoformat(day), _decode_time(clock), _decode_zone(zone))
+        if key == "$date":
+            return date.fromisoformat(content)
+        clock, zone = _TIME.fullmatch(content).group("time", "zone")
+        return _decode_time(clock).replace(tzinfo=_decode_zone(zone))
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError):
+        raise DecodeError(f"malformed {key}: {json.dumps(content)[:80]}") from None
+
+
+# The fromisoformat of 3.9 and 3.10 reads only what isoformat writes: no Z, and
+# fractions of three or six digits.
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_TIME = re.compile(r"(?P<time>\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?)(?P<zone>Z|[+-]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?)?")
+_DATETIME = re.compile(rf"(?P<date>{_DATE.pattern})T{_TIME.pattern}")
+
+
+def _decode_time(text: str) -> time:
+    whole, _, fraction = text.partition(".")
+    return time.fromisoformat(whole).replace(microsecond=int(fraction[:6].ljust(6, "0")))
+
+
+def _decode_zone(text: str | None) -> timezone | None:
+    if text is None:
+        return None
+    if text == "Z":
+        return timezone.utc
+    offset = _decode_time(text[1:])
+    delta = timedelta(
+        hours=offset.hour, minutes=offset.minute, seconds=offset.second, microseconds=offset.microsecond
+    )
+    return timezone(-delta if text[0] == "-" else delta) if delta else timezone.utc
+
+
+# ---- JSON texts
+
+
+def _no_constant(token: str) -> object:
+    raise DecodeError(f"{token} is not JSON")
+
+
+_decoder = json.JSONDecoder(parse_constant=_no_constant)
+_raw_decode = _decoder.raw_decode
+
+
+def loads(text: str) -> object:
+    """Parse a JSON text. Raises ValueError, or RecursionError."""
+    try:
+        value, end = _raw_decode(text)
+        if end == len(text):
+            return value
+        return _decoder.decode(text)  # white space around the value
+    except json.JSONDecodeError:
+        return _decoder.decode(text)
+    except DecodeError:
+        raise
+    except ValueError:  # more digits than int() takes
+        return _with_all_digits(_decoder.decode, text)
+
+
+def _with_all_digits(convert, value):
+    """Call convert without the limit on the digits of an int."""
+    if not hasattr(sys, "set_int_max_str_digits"):
+        return convert(value)
+    limit = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    try:
+        return convert(value)
+    finally:
+        sys.set_int_max_str_digits(limit)

@@ -1,0 +1,127 @@
+"""Running the code of a tool: plain, generator, async, async generator."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+from .interrupts import Interrupts
+from .tools import Tool
+
+_END = object()
+
+
+class Failed(Exception):
+    """The code of a tool ended with an exception, ``error``."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+
+class Executor:
+    """Runs tools on the main thread.
+
+    ``chunks`` sends what streaming tools yield: ``put(call, index, value)``
+    encodes and sends, and raises Unencodable; ``wait(call)`` and ``await
+    wait_async(call)`` return when the next one may be sent; ``full(call)``
+    says whether that needs waiting.
+    """
+
+    def __init__(self, interrupts: Interrupts, chunks) -> None:
+        self._interrupts = interrupts
+        self._chunks = chunks
+        self._loop = None  # the event loop of all async tools, once there is one
+
+    def run(self, call, tool: Tool, function: Callable[[], object]) -> object:
+        """Run a tool to its end; return its value, None if it streamed.
+
+        Raises Failed, and Unencodable for a chunk.
+        """
+        value = self._step(call, function)
+        if tool.streams:
+            if hasattr(value, "__anext__"):
+                return self._run_async(call, self._stream_async(call, value))
+            if hasattr(value, "__next__"):
+                return self._stream(call, value)
+        elif tool.is_async and hasattr(value, "__await__"):
+            return self._run_async(call, _await(value))
+        return value  # a decorator of the user's may have made it a plain function
+
+    def _step(self, call, function: Callable[[], object]) -> object:
+        """Run code that a cancel may interrupt."""
+        interrupts = self._interrupts
+        try:
+            try:
+                interrupts.arm(call)
+                return function()
+            finally:
+                interrupts.disarm()
+        except BaseException as e:
+            # Also a Cancelled that came just before disarm.
+            raise Failed(e) from None
+
+    def _stream(self, call, iterator) -> None:
+        chunks, index = self._chunks, 0
+        advance = functools.partial(next, iterator, _END)
+        try:
+            while True:
+                value = self._step(call, advance)
+                if value is _END:
+                    return
+                if chunks.full(call):
+                    self._step(call, functools.partial(chunks.wait, call))
+                chunks.put(call, index, value)
+                index += 1
+        finally:
+            close = getattr(iterator, "close", None)
+            if close is not None:
+                try:
+                    close()
+                except BaseException as e:
+                    raise Failed(e) from None
+
+    # -- async
+
+    def _run_async(self, call, coroutine) -> object:
+        import asyncio  # only workers with async tools need it
+
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(self._loop)
+        loop = self._loop
+        task = loop.create_task(coroutine)
+        call.stop_by(functools.partial(loop.call_soon_threadsafe, task.cancel))
+        try:
+            return loop.run_until_complete(task)
+        except asyncio.CancelledError as e:  # between two steps of the tool
+            raise Failed(e) from None
+
+    async def _stream_async(self, call, iterator) -> None:
+        chunks, index = self._chunks, 0
+        try:
+            while True:
+                try:
+                    value = await iterator.__anext__()
+                except StopAsyncIteration:
+                    return
+                except BaseException as e:
+                    raise Failed(e) from None
+                if chunks.full(call):
+                    await chunks.wait_async(call)
+                chunks.put(call, index, value)
+                index += 1
+        finally:
+            close = getattr(iterator, "aclose", None)
+            if close is not None:
+                try:
+                    await close()
+                except BaseException as e:
+                    raise Failed(e) from None
+
+
+async def _await(awaitable) -> object:
+    try:
+        return await awaitable
+    except BaseException as e:  # SystemExit, too: it would tear the loop apart
+        raise Failed(e) from None

@@ -1,0 +1,314 @@
+"""The session as a tool sees it, and what a worker holds of it between calls."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, MutableMapping
+from types import MappingProxyType
+
+from . import codec
+from .errors import ReadOnlyError, SessionError
+from .programs import ProgramInfo, Programs
+
+_MISSING = object()
+_IMMUTABLE = frozenset((str, int, float, bool, type(None)))
+
+# How many sessions' state a worker keeps between calls.
+HELD_SESSIONS = 1024
+
+
+class StateMissing(Exception):
+    """The worker does not hold the state that a call relies on."""
+
+
+class _Text:
+    """The JSON text of a variable, as opposed to its parsed form."""
+
+    __slots__ = ("json",)
+
+    def __init__(self, json: bytes) -> None:
+        self.json = json
+
+
+class Held:
+    """The state of one session, as the worker holds it between calls.
+
+    ``values`` maps each variable to its parsed JSON as it came (with the
+    one-key objects of the protocol still in it) or, once a tool has touched
+    it, to its text. Neither is ever handed to a tool if it can be changed: a
+    call works on copies, so that a call that fails leaves no trace and no
+    tool can change a session through an object it kept.
+    """
+
+    __slots__ = (
+        "incarnation", "version", "pending", "values", "special", "programs", "labels", "metadata", "local",
+    )  # fmt: skip
+
+    def __init__(self, incarnation: str, version: int) -> None:
+        self.incarnation = incarnation
+        self.version = version
+        self.pending = False  # changed, and not yet known to be committed
+        self.values: dict = {}
+        self.special = False
+        self.programs: dict[str, ProgramInfo] = {}
+        self.labels: Mapping = {}
+        self.metadata: Mapping = {}
+        self.local: dict = {}
+
+    def load(self, params: dict, special: bool) -> None:
+        """Replace the state by what came with a call."""
+        self.version = params["version"]
+        self.pending = False
+        self.values = params["vars"] or {}
+        self.special = special
+        self.programs = {p["name"]: ProgramInfo(p) for p in params.get("programs") or ()}
+        self.labels = MappingProxyType(params.get("labels") or {})
+        self.metadata = MappingProxyType(params.get("metadata") or {})
+
+
+class Sessions:
+    """Everything a worker holds of sessions; used on the main thread only.
+
+    It keeps the most recently used ``limit`` sessions. Older ones are dropped,
+    which only means that the host has to send their variables again; sessions
+    with local objects are never dropped, even beyond the limit.
+    """
+
+    def __init__(self, limit: int = HELD_SESSIONS) -> None:
+        self._limit = limit
+        self._held: OrderedDict[str, Held] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def open(self, params: dict, special: bool) -> Held:
+        """The state for a call with these session parameters.
+
+        Raises StateMissing if the call does not bring it and it is not held.
+        """
+        name, incarnation, version = params["id"], params["incarnation"], params["version"]
+        held = self._held.get(name)
+        if held is not None and held.incarnation != incarnation:
+            del self._held[name]
+            held = None
+        if "vars" in params:
+            if held is None:
+                held = self._held[name] = Held(incarnation, version)
+            held.load(params, special)
+        elif held is None:
+            raise StateMissing
+        elif held.pending:
+            if version <= held.version:
+                raise StateMissing
+            held.version, held.pending = version, False
+        elif version != held.version:
+            raise StateMissing
+        self._held.move_to_end(name)
+        if len(self._held) > self._limit:
+            self._evict(name)
+        return held
+
+    def forget(self, name: str) -> None:
+        self._held.pop(name, None)
+
+    def _evict(self, keep: str) -> None:
+        for name, held in self._held.items():
+            if name != keep and not held.local:
+                del self._held[name]
+                return
+
+
+class Change:
+    """What a call changed: encoded variables to set, names to unset."""
+
+    __slots__ = ("set", "unset")
+
+    def __init__(self, set: dict[str, bytes], unset: list[str]) -> None:
+        self.set = set
+        self.unset = unset
+
+    def __bool__(self) -> bool:
+        return bool(self.set or self.unset)
+
+
+class Vars(MutableMapping):
+    """The variables of a session: a mapping of names to JSON values.
+
+    Lists and dicts taken from it may be changed in place; the change is
+    noticed at the end of the call. Values are encoded as the table in
+    docs/python.md says; bytes are refused, keep them in session.programs.
+    """
+
+    __slots__ = ("_held", "_readonly", "_touched", "_deleted")
+
+    def __init__(self, held: Held, readonly: bool) -> None:
+        self._held: Held | None = held
+        self._readonly = readonly
+        self._touched: dict = {}  # copies handed out, and values assigned
+        self._deleted: set[str] = set()
+
+    def _state(self) -> Held:
+        if self._held is None:
+            raise SessionError("session.vars was used after its call had ended")
+        return self._held
+
+    def _writable(self, name: str) -> Held:
+        held = self._state()
+        if self._readonly:
+            raise ReadOnlyError(f"session.vars[{name!r}] cannot be changed in a read-only call")
+        return held
+
+    def __getitem__(self, name: str) -> object:
+        held = self._state()
+        value = self._touched.get(name, _MISSING)
+        if value is not _MISSING:
+            return value
+        value = held.values[name]
+        if name in self._deleted:
+            raise KeyError(name)
+        if type(value) is _Text:
+            value = codec.decode(codec.loads(value.json.decode()), [])
+            if type(value) in _IMMUTABLE:
+                return value
+        elif type(value) in _IMMUTABLE:
+            return value
+        else:
+            # From here on its text is what is held, and the parsed value is
+            # the tool's own copy.
+            if held.special:
+                value = codec.decode(value, [])
+            held.values[name] = _Text(codec.encode_json(value, _path(name)))
+        self._touched[name] = value
+        return value
+
+    def __setitem__(self, name: str, value: object) -> None:
+        self._writable(name)
+        if not isinstance(name, str):
+            raise TypeError(f"names of session variables are str, not {type(name).__name__}")
+        self._touched[name] = value
+        self._deleted.discard(name)
+
+    def __delitem__(self, name: str) -> None:
+        held = self._writable(name)
+        if name not in self:
+            raise KeyError(name)
+        self._touched.pop(name, None)
+        if name in held.values:
+            self._deleted.add(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._touched or (name in self._state().values and name not in self._deleted)
+
+    def __iter__(self) -> Iterator[str]:
+        values = self._state().values
+        names = [name for name in values if name not in self._deleted]
+        names += [name for name in self._touched if name not in values]
+        return iter(names)
+
+    def __len__(self) -> int:
+        values = self._state().values
+        return len(values) - len(self._deleted) + sum(name not in values for name in self._touched)
+
+    def __repr__(self) -> str:
+        return repr(dict(self)) if self._held is not None else "<session.vars of a call that has ended>"
+
+    def _change(self) -> Change:
+        """What differs from the state before the call. Raises Unencodable."""
+        held = self._state()
+        changed = {}
+        for name, value in self._touched.items():
+            text = codec.encode_json(value, _path(name))
+            before = held.values.get(name, _MISSING)
+            if before is _MISSING or text != _text_of(before, held.special, name):
+                changed[name] = text
+        if changed and self._readonly:
+            name = next(iter(changed))
+            raise ReadOnlyError(f"session.vars[{name!r}] was changed inside in a read-only call")
+        return Change(changed, sorted(self._deleted))
+
+
+def _text_of(before: object, special: bool, name: str) -> bytes:
+    if type(before) is _Text:
+        return before.json
+    return codec.encode_json(codec.decode(before, []) if special else before, _path(name))
+
+
+def _path(name: str) -> str:
+    return "session.vars" + codec.step(name)
+
+
+class Session:
+    """The session a call belongs to. It is valid until the call ends.
+
+    ``vars``
+        the variables, a mapping of names to JSON values; what the tool
+        changes is committed with its result, and dropped if it raises
+    ``programs``
+        named bytes, read and written through the host, committed with vars
+    ``local``
+        a dict for objects of this process (a parsed model, an open
+        connection): it stays as long as this worker holds the session and is
+        gone afterwards. It is not committed, not rolled back and not moved.
+    ``id``, ``labels``, ``metadata``, ``readonly``
+        what the host says of the session and this call
+    """
+
+    __slots__ = ("_held", "_id", "_readonly", "_vars", "_programs")
+
+    def __init__(self, id: str, held: Held, readonly: bool, request) -> None:
+        self._id = id
+        self._held = held
+        self._readonly = readonly
+        self._vars = Vars(held, readonly)
+        self._programs = Programs(held.programs, readonly, request)
+
+    @property
+    def id(self) -> str:
+        return self._id
+
+    @property
+    def readonly(self) -> bool:
+        return self._readonly
+
+    @property
+    def vars(self) -> Vars:
+        return self._vars
+
+    @property
+    def programs(self) -> Programs:
+        return self._programs
+
+    @property
+    def local(self) -> dict:
+        return self._held.local
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        return self._held.labels
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        return self._held.metadata
+
+    def __repr__(self) -> str:
+        return f"<snakepit.Session {self._id!r}>"
+
+    # What the runtime does with it when the tool has ended.
+
+    def _change(self) -> Change:
+        return self._vars._change()
+
+    def _commit(self, change: Change) -> None:
+        """Make the held state the one after the call."""
+        held = self._held
+        for name in change.unset:
+            del held.values[name]
+        for name, text in change.set.items():
+            held.values[name] = _Text(text)
+        if self._programs._changed:
+            held.programs = self._programs._table
+        held.pending = bool(change) or self._programs._changed
+
+    def _end(self) -> None:
+        """Make further use of the variables an error."""
+        self._vars._held = None

@@ -1,0 +1,307 @@
+"""The @tool decorator: what a tool is, what it takes, and binding a call to it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from . import schema
+from .errors import DefinitionError, InvalidArguments, type_name
+
+_VARARGS, _VARKEYWORDS, _GENERATOR, _COROUTINE, _ITERABLE_COROUTINE, _ASYNC_GENERATOR = 0x04, 0x08, 0x20, 0x80, 0x100, 0x200
+_REQUIRED = object()
+
+# All tools defined so far, by name.
+_registry: dict[str, Tool] = {}
+
+
+def tool(function=None, /, *, name: str | None = None, readonly: bool = False, idempotent: bool = False):
+    """Make a function a tool that the host can call by name.
+
+    Works on plain, async, generator and async generator functions, as
+    ``@tool`` and ``@tool(...)``; the function itself stays as it is.
+
+    ``name``
+        the name callers use; default: the function's
+    ``readonly``
+        the tool never changes its session; its calls may overlap others
+    ``idempotent``
+        the tool may be run again if a worker dies while running it
+
+    The parameters' type hints are checked in every call and given to callers
+    as a JSON Schema. A parameter named ``session``, or with the type
+    ``snakepit.Session``, gets the session of the call.
+    """
+
+    def define(function):
+        made = Tool(function, name, readonly, idempotent)
+        _register(made)
+        try:
+            function.__snakepit_tool__ = made
+        except AttributeError:
+            raise DefinitionError(f"{function!r} cannot be a tool; wrap it in a function") from None
+        return function
+
+    return define if function is None else define(function)
+
+
+def _register(made: Tool) -> None:
+    other = _registry.get(made.name)
+    if other is not None and (other.module, other.qualname) != (made.module, made.qualname):
+        raise DefinitionError(
+            f"two tools are named {made.name!r}: {other.module}.{other.qualname} and {made.module}.{made.qualname}"
+        )
+    _registry[made.name] = made
+
+
+def defined() -> dict[str, Tool]:
+    """All tools defined so far, by name."""
+    return dict(_registry)
+
+
+def as_tool(thing) -> Tool:
+    """The Tool behind a decorated function, a tool's name or a Tool."""
+    if isinstance(thing, Tool):
+        return thing
+    made = _registry.get(thing) if isinstance(thing, str) else getattr(thing, "__snakepit_tool__", None)
+    if made is None:
+        raise TypeError(f"{thing!r} is not a tool; decorate it with @tool")
+    return made
+
+
+class _Parameter:
+    __slots__ = ("name", "default", "hint", "positional")
+
+    def __init__(self, name: str, default: object, hint: schema.Hint, positional: bool) -> None:
+        self.name = name
+        self.default = default
+        self.hint = hint
+        self.positional = positional
+
+
+class Tool:
+    """A function the worker offers."""
+
+    def __init__(self, function: Callable, name: str | None, readonly: bool, idempotent: bool) -> None:
+        inner = function
+        while hasattr(inner, "__wrapped__"):  # functools.wraps
+            inner = inner.__wrapped__
+        if isinstance(function, type) or not callable(function) or not hasattr(inner, "__code__"):
+            raise DefinitionError(f"@tool is for functions, not for {function!r}")
+        self.function = function
+        self.name = name or inner.__name__
+        self.module = inner.__module__
+        self.qualname = inner.__qualname__
+        self.readonly = readonly
+        self.idempotent = idempotent
+        flags = inner.__code__.co_flags
+        self.is_coroutine = bool(flags & (_COROUTINE | _ITERABLE_COROUTINE))
+        self.is_async = bool(flags & (_COROUTINE | _ITERABLE_COROUTINE | _ASYNC_GENERATOR))
+        self.streams = bool(flags & (_GENERATOR | _ASYNC_GENERATOR)) and not self.is_coroutine
+        self._inner = inner
+        self._ready = False
+
+    # -- what it takes. Hints are resolved when they are first needed, because
+    # they may name what the module defines further down.
+
+    def prepare(self) -> Tool:
+        """Resolve the type hints. Raises DefinitionError."""
+        if self._ready:
+            return self
+        code = self._inner.__code__
+        if code.co_flags & _VARARGS:
+            raise self._wrong("it takes *args, but arguments are passed by name; use a list parameter")
+        positional, total = code.co_argcount, code.co_argcount + code.co_kwonlyargcount
+        names = code.co_varnames[:total]
+        defaults = self._inner.__defaults__ or ()
+        default_of = dict(zip(names[positional - len(defaults) : positional], defaults))
+        default_of.update(self._inner.__kwdefaults__ or {})
+        self._session: str | None = None
+        self._session_required = False
+        self._parameters: dict[str, _Parameter] = {}
+        self._positional: list[str] = []
+        for i, name in enumerate(names):
+            hint = self._resolve(name)
+            if _is_session(hint) or name == "session":
+                if hint is not _REQUIRED and not _is_session(hint):
+                    raise self._wrong("the parameter 'session' is the session of the call; give another name to yours")
+                if self._session is not None:
+                    raise self._wrong("it takes the session twice")
+                self._session, self._session_required = name, name not in default_of
+            else:
+                self._parameters[name] = _Parameter(
+                    name, default_of.get(name, _REQUIRED), self._compile(name, hint), i < code.co_posonlyargcount
+                )
+            if i < code.co_posonlyargcount:
+                self._positional.append(name)
+        self._extra: schema.Hint | None = None
+        if code.co_flags & _VARKEYWORDS:
+            name = code.co_varnames[total]
+            self._extra = self._compile(name, self._resolve(name))
+        self._checks = {p.name: p.hint.check for p in self._parameters.values()}
+        self._needed = frozenset(p.name for p in self._parameters.values() if p.default is _REQUIRED)
+        self._ready = True
+        return self
+
+    def _resolve(self, name: str) -> object:
+        hint = self._inner.__annotations__.get(name, _REQUIRED)
+        try:
+            return schema.resolve(hint, self._inner.__globals__)
+        except Exception as e:
+            raise self._wrong(f"the type of its parameter {name!r} cannot be resolved: {type_name(type(e))}: {e}") from e
+
+    def _compile(self, name: str, hint: object) -> schema.Hint:
+        try:
+            return schema.ANY if hint is _REQUIRED else schema.compile_hint(hint)
+        except DefinitionError as e:
+            raise self._wrong(f"parameter {name!r}: {e}") from None
+        except Exception as e:
+            raise self._wrong(f"the type of its parameter {name!r} cannot be used: {type_name(type(e))}: {e}") from e
+
+    def _wrong(self, problem: str) -> DefinitionError:
+        code = self._inner.__code__
+        return DefinitionError(f"tool {self.name!r} ({code.co_filename}:{code.co_firstlineno}): {problem}")
+
+    @property
+    def takes_session(self) -> bool:
+        return self.prepare()._session is not None
+
+    def describe(self) -> dict:
+        """The tool as `hello` announces it."""
+        self.prepare()
+        properties = {}
+        for p in self._parameters.values():
+            described = p.hint.schema
+            if p.default is not _REQUIRED and _is_plain(p.default):
+                described = {**described, "default": p.default}
+            properties[p.name] = described
+        parameters: dict = {"type": "object", "properties": properties}
+        required = [p.name for p in self._parameters.values() if p.default is _REQUIRED]
+        if required:
+            parameters["required"] = required
+        parameters["additionalProperties"] = False if self._extra is None else self._extra.schema or True
+        return {
+            "name": self.name,
+            "doc": _clean(self._inner.__doc__),
+            "parameters": parameters,
+            "readonly": self.readonly,
+            "idempotent": self.idempotent,
+            "streams": self.streams,
+            "session": self.takes_session,
+        }
+
+    # -- one call
+
+    def bind(self, args: dict, session) -> Callable[[], object]:
+        """Check the arguments; return the function ready to be called.
+
+        Raises InvalidArguments.
+        """
+        checks = self._checks
+        bound = {}
+        try:
+            for name, value in args.items():
+                check = checks.get(name)
+                if check is None:
+                    check = self._check_of_extra(name)
+                bound[name] = check(value)
+        except (schema.Mismatch, schema.Missing) as e:
+            raise self._mismatch(name, e) from None
+        if not self._needed <= bound.keys():
+            self._refuse_missing(bound)
+        if self._session is not None:
+            if session is not None:
+                bound[self._session] = session
+            elif self._session_required:
+                raise InvalidArguments(f"tool {self.name!r} works on a session; call it in one")
+        return self._call(bound)
+
+    def _call(self, bound: dict) -> Callable[[], object]:
+        function = self.function
+        if not self._positional:
+            return lambda: function(**bound)
+        positional = []
+        for name in self._positional:
+            if name in bound:
+                positional.append(bound.pop(name))
+            else:  # a default; those to its right are then named defaults, too
+                parameter = self._parameters.get(name)
+                positional.append(None if parameter is None else parameter.default)
+        return lambda: function(*positional, **bound)
+
+    def _check_of_extra(self, name: str) -> Callable:
+        if self._extra is None or name == self._session:
+            takes = ", ".join(self._parameters) or "no arguments"
+            raise InvalidArguments(f"tool {self.name!r} has no parameter {name!r}; it takes {takes}", name)
+        return self._extra.check
+
+    def _mismatch(self, name: str, e: schema.Mismatch | schema.Missing) -> InvalidArguments:
+        where = f"argument {name + ''.join(reversed(e.path))!r} of tool {self.name!r}"
+        if isinstance(e, schema.Missing):
+            return InvalidArguments(f"{where}: {e.problem}", name)
+        return InvalidArguments(f"{where}: expected {e.expected}, got {e.came()}", name)
+
+    def _refuse_missing(self, bound: dict) -> None:
+        missing = [name for name in self._parameters if name in self._needed and name not in bound]
+        expected = ", ".join(f"{name!r} ({self._parameters[name].hint.name})" for name in missing)
+        noun = "argument" if len(missing) == 1 else "arguments"
+        raise InvalidArguments(f"tool {self.name!r}: missing {noun} {expected}", missing[0])
+
+
+def _is_session(hint: object) -> bool:
+    """Whether a hint is Session or Optional[Session]."""
+    from .session import Session
+
+    if hint is Session:
+        return True
+    options = getattr(hint, "__args__", ())
+    return len(options) == 2 and Session in options and type(None) in options
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or type(value) in (bool, int, str) or (type(value) is float and value - value == 0)
+
+
+def _clean(doc: str | None) -> str:
+    """A docstring without its indentation."""
+    lines = (doc or "").expandtabs().strip().splitlines()
+    margin = min((len(line) - len(line.lstrip()) for line in lines[1:] if line.strip()), default=0)
+    return "\n".join(lines[:1] + [line[margin:].rstrip() for line in lines[1:]])
+
+
+def load(target: str) -> None:
+    """Import the user's tools: a path of a .py file, or a module's name.
+
+    Raises whatever the import raises, and DefinitionError.
+    """
+    import importlib
+    import os
+
+    if not (target.endswith(".py") or os.sep in target):
+        if "" not in sys.path and os.getcwd() not in sys.path:
+            sys.path.insert(0, os.getcwd())
+        importlib.import_module(target)
+        return
+    path = os.path.abspath(target)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"no such file: {path}")
+    name = os.path.basename(path)[: -len(".py")] if path.endswith(".py") else os.path.basename(path)
+    if name in sys.modules or name in getattr(sys, "stdlib_module_names", ()):
+        raise DefinitionError(f"{path} is named like the module {name!r}, which it would hide; rename it")
+    # As for a script: its folder comes first, and child processes that
+    # import their functions by name find it.
+    folder = os.path.dirname(path)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
