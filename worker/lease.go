@@ -61,6 +61,7 @@ func (l *Lease) Call(ctx context.Context, call *Call) (*Result, error) {
 	returned = true
 
 	if err == nil {
+		res.Worker = w.ref.ID
 		l.answered()
 	} else {
 		err = l.settle(ctx, err)
