@@ -225,11 +225,9 @@ func (x *Executor) attempt(ctx context.Context, req *Request, readOnly bool) (*R
 		committed = true
 	}
 	if changed {
+		// The version of the worker's copy. If somebody else wrote in between,
+		// the commit made a higher one, and the next call sends the state anew.
 		held.version++
-	}
-	if held.version != after.StateVersion() {
-		// Somebody else wrote in between; the worker's copy lacks that.
-		held.version = 0
 	}
 	x.bind(held, guest)
 	return &Result{Result: res, Session: after}, nil

@@ -205,6 +205,23 @@ func (e *edits[V]) put(key string, value V, removed bool) {
 	}
 }
 
+// keep removes the edits that f does not want.
+func (e *edits[V]) keep(f func(*edit[V]) bool) {
+	kept := e.list[:0]
+	for i := range e.list {
+		if f(&e.list[i]) {
+			kept = append(kept, e.list[i])
+		}
+	}
+	if len(kept) < len(e.list) && e.index != nil {
+		clear(e.index)
+		for i := range kept {
+			e.index[kept[i].key] = i
+		}
+	}
+	e.list = kept
+}
+
 // bodyChange is what is to be changed in a body.
 type bodyChange struct {
 	vars     edits[json.RawMessage]

@@ -108,28 +108,22 @@ func (c *creation) run(ctx context.Context) (*Session, bool, error) {
 func (c *creation) attempt(ctx context.Context, old *Session) (*Session, error) {
 	now := time.Now().UnixMilli()
 	d := c.draft(now)
-	rec := d.encode(now, c.op)
-	batch := &driver.Batch{If: driver.IfAbsent, Head: rec.Head, Body: rec.Body, Op: c.op}
 	if old == nil {
 		admission, err := c.st.quota.admit(ctx)
 		if err != nil {
 			return nil, err
 		}
 		defer admission.end()
+		d.batch.If = driver.IfAbsent
 	} else {
 		// An expired session gives its place to the new one.
-		batch.If, batch.Revision = driver.IfRevision, old.rec.Revision
-		batch.Drop = c.st.firstItems(itemsOf(old.Programs()))
+		d.batch.If, d.batch.Revision = driver.IfRevision, old.rec.Revision
+		d.batch.Drop = c.st.firstItems(itemsOf(old.Programs()))
 	}
-	if err := c.st.fits(&d.head, rec, nil); err != nil {
-		return nil, err
-	}
-	rev, err := c.st.apply(ctx, c.id, batch)
+	s, err := c.st.store(ctx, d, now, c.op)
 	if err != nil {
 		return nil, err
 	}
-	rec.Revision = rev
-	s := &Session{rec: rec, deadline: d.head.deadline, ttl: d.head.ttl}
 	c.done(s, old) // before the admission ends, so that the quota misses nothing
 	return s, nil
 }

@@ -34,10 +34,18 @@ type Draft struct {
 	// drop are items to be removed in the same batch.
 	drop []string
 	err  error
+
+	// Most drafts change one variable. Its edit and the batch are kept here,
+	// so that one allocation serves for all three.
+	edit  [1]edit[json.RawMessage]
+	batch driver.Batch
 }
 
 func newDraft(base *Session) *Draft {
-	return &Draft{base: base, id: base.ID(), head: base.head()}
+	d := &Draft{base: base, id: base.ID()}
+	d.head, _ = decodeHead(base.rec.Head[envelopeSize:]) // checked by viewOf
+	d.body.vars.list = d.edit[:0]
+	return d
 }
 
 func (d *Draft) fail(err error) {
@@ -92,8 +100,8 @@ func (d *Draft) SetVar(key string, value any) error {
 	return nil
 }
 
-// SetVarJSON sets a variable to a JSON text, which is compacted. If it fails,
-// the draft is unchanged.
+// SetVarJSON sets a variable to a JSON text, which is compacted and must not be
+// modified until the update has ended. If it fails, the draft is unchanged.
 func (d *Draft) SetVarJSON(key string, value json.RawMessage) error {
 	if err := checkKey(key); err != nil {
 		return err
@@ -245,15 +253,10 @@ func (d *Draft) settle() (bool, error) {
 	if d.err != nil {
 		return false, d.err
 	}
-	vars := &d.body.vars
-	kept := edits[json.RawMessage]{}
-	for _, e := range vars.list {
+	d.body.vars.keep(func(e *edit[json.RawMessage]) bool {
 		old, had := d.baseVar(e.key)
-		if had == e.removed || had && !bytes.Equal(old, e.value) {
-			kept.put(e.key, e.value, e.removed)
-		}
-	}
-	*vars = kept
+		return had == e.removed || had && !bytes.Equal(old, e.value)
+	})
 	if d.newLabels {
 		if maps.Equal(d.labels, d.head.labelMap()) {
 			d.newLabels = false
@@ -287,8 +290,9 @@ var scratch = sync.Pool{New: func() any { return new([]byte) }}
 const maxScratch = 1 << 20
 
 // encode completes the draft as of now, with op as its newest operation unless
-// that is zero. The result's body is nil if the stored one stays.
-func (d *Draft) encode(now int64, op OpID) *driver.Record {
+// that is zero, and returns the head and the body. The body is nil if the
+// stored one stays.
+func (d *Draft) encode(now int64, op OpID) (headBytes, bodyBytes []byte) {
 	h := &d.head
 	h.use(now)
 	newBody := d.base == nil || d.changed()
@@ -315,13 +319,29 @@ func (d *Draft) encode(now int64, op OpID) *driver.Record {
 	sealEnvelope(b[split:], bind(kindHead, d.id))
 
 	both := append(make([]byte, 0, len(b)), b...)
-	rec := &driver.Record{ID: d.id, Head: both[split:]}
+	headBytes = both[split:]
 	if newBody {
-		rec.Body = both[:split:split]
+		bodyBytes = both[:split:split]
 	}
 	if cap(b) <= maxScratch {
 		*buf = b
 		scratch.Put(buf)
 	}
-	return rec
+	return headBytes, bodyBytes
+}
+
+// written returns the view of what the draft has become, at its new revision.
+func (d *Draft) written(rev driver.Revision) *Session {
+	w := &struct {
+		view Session
+		rec  driver.Record
+	}{}
+	w.rec.ID, w.rec.Revision = d.id, rev
+	w.rec.Head, w.rec.Body = d.batch.Head, d.batch.Body
+	if w.rec.Body == nil {
+		w.rec.Body = d.base.rec.Body
+	}
+	w.view.rec = &w.rec
+	w.view.deadline, w.view.ttl = d.head.deadline, d.head.ttl
+	return &w.view
 }

@@ -111,8 +111,7 @@ func (st *Store) touch(ctx context.Context, s *Session) (*Session, error) {
 	if h.expired(now) || !h.touchDue(now) {
 		return s, nil
 	}
-	d := &Draft{base: s, id: s.ID(), head: h}
-	touched, err := st.put(ctx, d, now, OpID{})
+	touched, err := st.put(ctx, newDraft(s), now, OpID{})
 	switch {
 	case err == nil:
 		return touched, nil
@@ -125,23 +124,21 @@ func (st *Store) touch(ctx context.Context, s *Session) (*Session, error) {
 // put writes a draft at the revision of its base and returns the session as it
 // is then.
 func (st *Store) put(ctx context.Context, d *Draft, now int64, op OpID) (*Session, error) {
-	rec := d.encode(now, op)
-	if err := st.fits(&d.head, rec, d.base.rec); err != nil {
+	d.batch.If, d.batch.Revision = driver.IfRevision, d.base.rec.Revision
+	d.batch.Drop = st.firstItems(d.drop)
+	return st.store(ctx, d, now, op)
+}
+
+// store writes a draft under the condition that its batch has.
+func (st *Store) store(ctx context.Context, d *Draft, now int64, op OpID) (*Session, error) {
+	d.batch.Op = op
+	d.batch.Head, d.batch.Body = d.encode(now, op)
+	if err := st.fits(d); err != nil {
 		return nil, err
 	}
-	batch := &driver.Batch{
-		If: driver.IfRevision, Revision: d.base.rec.Revision,
-		Head: rec.Head, Body: rec.Body,
-		Drop: st.firstItems(d.drop),
-		Op:   op,
-	}
-	rev, err := st.apply(ctx, d.id, batch)
+	rev, err := st.apply(ctx, d.id, &d.batch)
 	if err != nil {
 		return nil, err
 	}
-	rec.Revision = rev
-	if rec.Body == nil {
-		rec.Body = d.base.rec.Body
-	}
-	return &Session{rec: rec, deadline: d.head.deadline, ttl: d.head.ttl}, nil
+	return d.written(rev), nil
 }

@@ -217,22 +217,24 @@ func (st *Store) apply(ctx context.Context, id string, batch *driver.Batch) (dri
 	}
 }
 
-// fits checks a record against the limits, so that the error can say which.
-func (st *Store) fits(h *head, rec, stored *driver.Record) error {
-	size := len(rec.Head) + len(rec.Body)
-	if rec.Body == nil && stored != nil {
-		size += len(stored.Body)
+// fits checks an encoded draft against the limits, so that the error can say
+// which.
+func (st *Store) fits(d *Draft) error {
+	written := len(d.batch.Head) + len(d.batch.Body)
+	size := written
+	if d.batch.Body == nil {
+		size += len(d.base.rec.Body)
 	}
 	limits := st.info.Limits
 	switch {
-	case h.varsBytes > st.maxVars:
-		return tooLarge("variables", h.varsBytes, st.maxVars)
-	case len(rec.Head) > limits.Head:
-		return tooLarge("head of the session", int64(len(rec.Head)), int64(limits.Head))
+	case d.head.varsBytes > st.maxVars:
+		return tooLarge("variables", d.head.varsBytes, st.maxVars)
+	case len(d.batch.Head) > limits.Head:
+		return tooLarge("head of the session", int64(len(d.batch.Head)), int64(limits.Head))
 	case size > limits.Record:
 		return tooLarge(fmt.Sprintf("session on store %q", st.info.Name), int64(size), int64(limits.Record))
-	case len(rec.Head)+len(rec.Body) > limits.Batch:
-		return tooLarge(fmt.Sprintf("write to store %q", st.info.Name), int64(size), int64(limits.Batch))
+	case written > limits.Batch:
+		return tooLarge(fmt.Sprintf("write to store %q", st.info.Name), int64(written), int64(limits.Batch))
 	}
 	return nil
 }

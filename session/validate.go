@@ -119,6 +119,7 @@ func absoluteMillis(t time.Time, now int64) (int64, error) {
 }
 
 // compactJSON checks the value of a variable and removes insignificant space.
+// A text that has none is returned as it is.
 func compactJSON(key string, value json.RawMessage) (json.RawMessage, error) {
 	invalid := func(reason string) error {
 		return &InvalidError{fmt.Sprintf("variable %q", key), reason}
@@ -129,10 +130,31 @@ func compactJSON(key string, value json.RawMessage) (json.RawMessage, error) {
 	if !utf8.Valid(value) {
 		return nil, invalid("is not valid UTF-8")
 	}
+	if isCompact(value) && json.Valid(value) {
+		return value, nil
+	}
 	var buf bytes.Buffer
 	buf.Grow(len(value))
 	if err := json.Compact(&buf, value); err != nil {
 		return nil, invalid("is no JSON text: " + err.Error())
 	}
 	return buf.Bytes(), nil
+}
+
+// isCompact says whether a JSON text has no space outside of strings.
+func isCompact(text []byte) bool {
+	inside := false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '"':
+			inside = !inside
+		case inside:
+			if c == '\\' {
+				i++
+			}
+		case c == ' ', c == '\t', c == '\n', c == '\r':
+			return false
+		}
+	}
+	return true
 }

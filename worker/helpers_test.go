@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"testing"
 	"time"
 
@@ -176,3 +177,20 @@ func args(t testing.TB, v any) json.RawMessage {
 	}
 	return raw
 }
+
+// hostTools is a host that has tools and nothing else.
+type hostTools map[string]func() error
+
+func (h hostTools) CallTool(_ context.Context, name string, _ json.RawMessage) (json.RawMessage, error) {
+	return json.RawMessage("null"), h[name]()
+}
+
+func (hostTools) ReadProgram(context.Context, string, int64, int) ([]byte, error) {
+	return nil, errors.ErrUnsupported
+}
+
+func (hostTools) WriteProgram(context.Context, string, string) (io.WriteCloser, error) {
+	return nil, errors.ErrUnsupported
+}
+
+func (hostTools) DeleteProgram(context.Context, string) error { return errors.ErrUnsupported }

@@ -26,7 +26,9 @@ func script(t *testing.T, dir, name, body string) string {
 	return path
 }
 
-func answer(version, path string) string { return "printf '\\n" + version + "|cpython|" + path + "\\n'" }
+func answer(version, path string) string {
+	return "printf '\\n" + version + "|cpython|" + path + "\\n'"
+}
 
 // onlyPath makes dir the whole PATH and clears what else is read.
 func onlyPath(t *testing.T, dir string) {
