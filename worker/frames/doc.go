@@ -1,0 +1,28 @@
+// Package frames is the standard transport: it speaks the protocol of
+// docs/protocol.md, length-prefixed JSON-RPC frames over a socket that a worker
+// inherits, with workers in any language. How their processes are started is
+// the business of a worker.Launcher.
+//
+// # Concurrency
+//
+// A call is written by its caller, if the socket takes it at once, and by a
+// goroutine otherwise, so that a caller whose context ends need not wait for a
+// worker that does not read. One goroutine per worker reads and never waits for
+// anything: chunks are kept up to a window per call, whose credit is given as
+// they are consumed, and what tools ask the host for is served in goroutines of
+// the call. Log records and events are passed on by the reading goroutine, in
+// the order they came and before a later answer; their receivers must be quick.
+//
+// The arguments, attachments and variables of a call are not copied: nobody may
+// change them after Call, not even when it has returned early. What a worker
+// sends is in memory of its own for each message.
+//
+// # Failure
+//
+// A message that is wrong inside of its frame fails its call. A broken frame
+// ends the worker, as where the next one begins is unknown then. Whatever ends
+// a worker, every waiting call is told how its process ended; a call counts as
+// not executed only if its frame was certainly not written completely.
+//
+// Read on in frames.go (start), conn.go (life of a worker), call.go, host.go.
+package frames
