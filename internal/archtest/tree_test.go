@@ -159,6 +159,8 @@ func docProblems(files []source) []string {
 // sleepers may wait for real time to pass, each with its reason.
 var sleepers = map[string]string{
 	"worker/process/main_test.go": "a process that does nothing for ever is what the test kills",
+	"worker/frames/peer_test.go":  "a peer that answers nothing for ever is what the test kills",
+	"worker/model_test.go":        "its model runs inside synctest.Test, in functions of its own",
 }
 
 func TestTestsDoNotSleep(t *testing.T) {
