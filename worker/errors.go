@@ -99,7 +99,8 @@ func (e *CrashError) Is(target error) bool { return target == ErrWorkerCrashed }
 type UnansweredError struct {
 	// Err is why: the cause of the context's end, or the error of OnChunk.
 	Err error
-	// Answered is closed when the worker has answered or is gone.
+	// Answered is closed when the worker has answered, or is gone: then after
+	// Conn.Done.
 	Answered <-chan struct{}
 }
 

@@ -139,6 +139,11 @@ func (l *Lease) await(answered <-chan struct{}) {
 		l.pool.kill(l.worker, "unanswered_cancel")
 		<-answered
 	}
+	select {
+	case <-l.worker.conn.Done():
+		l.pool.kill(l.worker, "exited") // as for a call that crashed
+	default:
+	}
 	l.answered()
 }
 

@@ -162,10 +162,10 @@ func (w *Worker) finish(code int, signal, reason string) {
 	}
 	w.ended = true
 	w.exit = worker.Exit{Code: code, Signal: signal, Reason: reason, Expected: w.stopping, Time: time.Now()}
+	close(w.done)
 	for c := range w.calls {
 		w.settle(c, answer{err: w.crash(true)})
 	}
-	close(w.done)
 	w.end(errKilled)
 }
 
