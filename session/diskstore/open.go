@@ -44,7 +44,7 @@ func Open(ctx context.Context, dir string, opts *Options) (*Store, error) {
 	if opts == nil {
 		opts = new(Options)
 	}
-	o := opener{disk: opts.fs, log: opts.Logger}
+	o := opener{dir: dir, disk: opts.fs, log: opts.Logger}
 	if o.log == nil {
 		o.log = slog.New(slog.DiscardHandler)
 	}
@@ -56,9 +56,9 @@ func Open(ctx context.Context, dir string, opts *Options) (*Store, error) {
 		if err != nil {
 			return nil, fmt.Errorf("open session store in %q: %w", dir, err)
 		}
-		dir = canonical
+		o.dir = canonical
 	}
-	o.dir, o.db = dir, o.disk.PathJoin(dir, dbName)
+	o.db = o.disk.PathJoin(o.dir, dbName)
 	s, err := o.open(opts)
 	if err != nil {
 		return nil, fmt.Errorf("open session store in %q: %w", dir, err)
