@@ -153,7 +153,7 @@ func (x *Executor) executePlain(ctx context.Context, req Request) (*Result, erro
 		return nil, fmt.Errorf("%w: a call id needs a session, where its commit is remembered", session.ErrInvalid)
 	}
 	call := req.Call
-	call.Session, call.Host = nil, x.newHost(nil, true)
+	call.Session, call.Host = nil, x.newHost(ctx, nil, true)
 	res, err := req.Pool.Execute(ctx, &call)
 	if err != nil {
 		return nil, err
@@ -181,7 +181,11 @@ func (x *Executor) attempt(ctx context.Context, req *Request, readOnly bool) (*R
 	}
 	defer lease.Release()
 
-	host := x.newHost(sess, readOnly)
+	// Neither readers, which overlap, nor nested calls take the session away
+	// from the worker it is bound to.
+	guest := readOnly || carries(ctx, req.Session)
+	ctx = withTurn(ctx, req.Session)
+	host := x.newHost(ctx, sess, readOnly)
 	committed := false
 	defer func() {
 		if err := host.close(committed); err != nil {
@@ -197,11 +201,7 @@ func (x *Executor) attempt(ctx context.Context, req *Request, readOnly bool) (*R
 		version:     sess.StateVersion(),
 		local:       bound.local,
 	}
-	// Neither readers, which overlap, nor nested calls take the session away
-	// from the worker it is bound to.
-	guest := readOnly || carries(ctx, req.Session)
-
-	res, err := x.call(withTurn(ctx, req.Session), req, lease, bound, sess, host, readOnly)
+	res, err := x.call(ctx, req, lease, bound, sess, host, readOnly)
 	if err != nil {
 		if _, answered := errors.AsType[*worker.ToolError](err); answered {
 			x.bind(held, guest)
@@ -356,8 +356,9 @@ func (x *Executor) poolForget(old binding) {
 	}
 }
 
-func (x *Executor) newHost(sess *session.Session, readOnly bool) *callHost {
+func (x *Executor) newHost(call context.Context, sess *session.Session, readOnly bool) *callHost {
 	return &callHost{
+		call:     call,
 		sessions: x.sessions,
 		tools:    x.hostTools,
 		sess:     sess,

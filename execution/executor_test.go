@@ -391,10 +391,14 @@ func TestAffinity(t *testing.T) {
 
 		home = must(with(execution.Hint)).Worker
 		done = busy()
-		if res := must(with(execution.Hint)); res.Worker == home {
+		moved := must(with(execution.Hint)).Worker
+		if moved == home {
 			t.Errorf("hint waited for the busy worker %s", home)
 		}
 		done()
+		if res := must(with(execution.Hint)); res.Worker != moved {
+			t.Errorf("the session moved to %s, but its next call ran on %s", moved, res.Worker)
+		}
 	})
 }
 

@@ -21,6 +21,9 @@ type HostTool func(ctx context.Context, args json.RawMessage) (any, error)
 // callHost answers what a tool asks for during one call. It implements
 // worker.Host.
 type callHost struct {
+	// call is the context of the call: a program that is opened for one
+	// request of the worker is read by later ones.
+	call     context.Context
 	sessions *session.Store
 	tools    map[string]HostTool
 	// sess is nil in a call without a session.
@@ -38,7 +41,7 @@ type callHost struct {
 }
 
 // ReadProgram implements worker.Host.
-func (h *callHost) ReadProgram(ctx context.Context, name string, offset int64, limit int) ([]byte, error) {
+func (h *callHost) ReadProgram(_ context.Context, name string, offset int64, limit int) ([]byte, error) {
 	if h.sess == nil {
 		return nil, fmt.Errorf("read program %q: %w", name, ErrNoSession)
 	}
@@ -56,7 +59,7 @@ func (h *callHost) ReadProgram(ctx context.Context, name string, offset int64, l
 			if err := h.closeOpen(); err != nil {
 				return nil, err
 			}
-			r, err := h.sessions.OpenProgram(ctx, h.sess.ID(), name)
+			r, err := h.sessions.OpenProgram(h.call, h.sess.ID(), name)
 			if err != nil {
 				return nil, err
 			}
@@ -72,11 +75,12 @@ func (h *callHost) ReadProgram(ctx context.Context, name string, offset int64, l
 }
 
 // WriteProgram implements worker.Host.
-func (h *callHost) WriteProgram(ctx context.Context, name, contentType string) (io.WriteCloser, error) {
+func (h *callHost) WriteProgram(_ context.Context, name, contentType string) (io.WriteCloser, error) {
 	if err := h.writable(); err != nil {
 		return nil, fmt.Errorf("write program %q: %w", name, err)
 	}
-	staged, err := h.sessions.StageProgram(ctx, h.sess, name, contentType)
+	// What is staged must be removable when the call was cancelled.
+	staged, err := h.sessions.StageProgram(context.WithoutCancel(h.call), h.sess, name, contentType)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,151 @@
+"""Tools for the engine's tests."""
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+import logging
+
+from snakepit import host, tool
+
+
+@tool
+def echo(value=None):
+    return value
+
+
+@tool
+def pid():
+    return os.getpid()
+
+
+@tool
+def remember(text: str, session) -> dict:
+    notes = session.vars.setdefault("notes", [])
+    notes.append(text)
+    return {"count": len(notes), "pid": os.getpid()}
+
+
+@tool(readonly=True)
+def recall(session) -> dict:
+    return {"notes": session.vars.get("notes", []), "pid": os.getpid()}
+
+
+@tool
+def look(session):
+    """Reads, and changes nothing."""
+    return len(session.vars.get("notes", []))
+
+
+@tool
+def remember_then_raise(text: str, session):
+    session.vars.setdefault("notes", []).append(text)
+    raise ValueError("changed my mind")
+
+
+@tool
+def count_to(n: int, session):
+    for i in range(n):
+        session.vars["at"] = i + 1
+        yield {"at": i + 1}
+
+
+@tool
+def pause(seconds: float, session=None):
+    time.sleep(seconds)
+    if session is not None:
+        session.vars["paused"] = True
+    return "done"
+
+
+@tool
+async def apause(seconds: float):
+    await asyncio.sleep(seconds)
+
+
+@tool
+def wait_for(path: str, session=None):
+    """Says that it runs by making PATH.running, and returns once PATH exists."""
+    Path(path + ".running").touch()
+    while not os.path.exists(path):
+        time.sleep(0.005)
+    return os.getpid()
+
+
+@tool(readonly=True)
+def wait_for_readonly(path: str, session):
+    return wait_for(path)
+
+
+def _crash_once(path: str):
+    if not os.path.exists(path):
+        Path(path).touch()
+        os.kill(os.getpid(), 9)
+
+
+@tool
+def crash_once(path: str, session):
+    _crash_once(path)
+    session.vars["survived"] = True
+    return "survived"
+
+
+@tool(idempotent=True)
+def crash_once_idempotent(path: str, session):
+    _crash_once(path)
+    session.vars["survived"] = True
+    return "survived"
+
+
+@tool(idempotent=True)
+def crash_once_plain(path: str):
+    _crash_once(path)
+    return "survived"
+
+
+@tool
+def keep(value: int, session):
+    """Keeps an object that only this process has."""
+    session.local["kept"] = value
+    return os.getpid()
+
+
+@tool
+def kept(session):
+    return {"kept": session.local.get("kept"), "pid": os.getpid()}
+
+
+@tool
+def save(name: str, data: bytes, session):
+    session.programs[name] = data
+    return len(session.programs[name])
+
+
+@tool
+def save_then_raise(name: str, data: bytes, session):
+    session.programs[name] = data
+    raise RuntimeError("no")
+
+
+@tool(readonly=True)
+def load(name: str, session) -> bytes:
+    return session.programs[name]
+
+
+@tool
+def drop(name: str, session):
+    del session.programs[name]
+
+
+@tool
+def ask(name: str, session=None, **kwargs):
+    """Calls a tool of the host."""
+    return host.call(name, **kwargs)
+
+
+@tool
+def speak(text: str, session=None):
+    print("printed", text)
+    logging.getLogger("tools").warning("logged %s", text)
+    os.write(1, f"raw {text}\n".encode())
