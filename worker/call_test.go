@@ -135,6 +135,45 @@ func TestKilledWorkerTakesNoCalls(t *testing.T) {
 	})
 }
 
+// TestUnansweredCallOfADeadWorker: a slot that is free because its worker has
+// died goes to nobody, also while nobody has noticed the death.
+func TestUnansweredCallOfADeadWorker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBlocker()
+		b.deaf = true
+		f := b.fake()
+		pinging, pong := make(chan struct{}), make(chan struct{})
+		f.OnPing = func(context.Context, worker.Spec) error { // keeps the pool's goroutine busy
+			close(pinging)
+			<-pong
+			return nil
+		}
+		opts := fast(f)
+		opts.PingInterval = time.Second
+		opts.CancelGrace = time.Hour
+		p := startPool(t, opts)
+		l := acquire(t, p, worker.Want{})
+		ctx, cancel := context.WithCancel(t.Context())
+		call := start(func() (*worker.Result, error) { return l.Call(ctx, &worker.Call{Tool: "block"}) })
+		<-b.began
+		cancel()
+		<-call.done
+		l.Release()
+		<-pinging
+		w := queue(t, t.Context(), p, worker.Want{})
+		f.Worker("default-1").Crash()
+		synctest.Wait()
+		if !w.pending() {
+			t.Error("the slot of a dead worker was given away")
+		}
+		close(pong)
+		got, err := w.result()
+		if err != nil || got.Worker().Generation != 2 {
+			t.Errorf("got %v, %v", got, err)
+		}
+	})
+}
+
 func TestOnChunkErrorCancels(t *testing.T) {
 	p := startPool(t, fast(&workertest.Fake{}))
 	full := errors.New("consumer is full")

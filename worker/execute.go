@@ -33,28 +33,34 @@ func (p *Pool) Execute(ctx context.Context, call *Call) (*Result, error) {
 		p.mu.Unlock()
 	}()
 
-	delivered := false
+	var delivered *bool // nil for a call that is no stream
 	if onChunk := call.OnChunk; onChunk != nil {
+		delivered = new(bool)
 		watched := *call
 		watched.OnChunk = func(c Chunk) error {
-			delivered = true
+			*delivered = true
 			return onChunk(c)
 		}
 		call = &watched
 	}
-	var crash *CrashError
+	var last *CrashError
 	for n := 1; ; n++ {
 		lease, err := p.acquire(ctx, Want{}, admitted)
 		if err != nil {
-			if crash != nil {
-				return nil, fmt.Errorf("%w; no other worker: %w", crash, err)
+			if last != nil {
+				return nil, fmt.Errorf("%w; no other worker: %w", last, err)
 			}
 			return nil, err
 		}
 		res, err := lease.call(ctx, call)
-		if !errors.As(err, &crash) || n == attempts || delivered || !p.repeatable(call, crash) {
-			return res, err
+		if err == nil {
+			return res, nil
 		}
+		crash, crashed := errors.AsType[*CrashError](err)
+		if !crashed || n == attempts || delivered != nil && *delivered || !p.repeatable(call, crash) {
+			return nil, err
+		}
+		last = crash
 	}
 }
 

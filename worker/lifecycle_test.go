@@ -57,9 +57,10 @@ func TestStartReturnsWithTheFirstWorker(t *testing.T) {
 	if err := p.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if ws := p.Workers(); ws[0].State != worker.StateReady || ws[1].State != worker.StateStarting {
-		t.Fatalf("workers after Start: %+v", ws)
+	if w := p.Workers()[0]; w.State != worker.StateReady {
+		t.Fatalf("first worker after Start: %+v", w)
 	}
+	waitFor(t, func() bool { return p.Workers()[1].State == worker.StateStarting })
 	close(late)
 	waitFor(t, func() bool { return p.Stats().Ready == 2 })
 	wantSecond := p.Start(t.Context())
