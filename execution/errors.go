@@ -14,12 +14,6 @@ var (
 	ErrSessionWorkerGone = errors.New("session's worker is gone")
 	// ErrPoolNotFound: there is no pool of that name.
 	ErrPoolNotFound = errors.New("pool not found")
-	// ErrNoSession: a tool asked for its session in a call without one.
-	ErrNoSession = errors.New("the call has no session")
-	// ErrReadOnly: a call of a read-only tool tried to change its session.
-	ErrReadOnly = errors.New("read-only call")
-	// ErrHostToolNotFound: the host offers no tool of that name.
-	ErrHostToolNotFound = errors.New("host tool not found")
 )
 
 // StateNotCommittedError says that a call ran, and that what it changed in its

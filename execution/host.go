@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/snakepit-go/snakepit/session"
+	"github.com/snakepit-go/snakepit/worker"
 )
 
 // HostTool is a function of this process that tools may call. Its result is
@@ -43,12 +44,12 @@ type callHost struct {
 // ReadProgram implements worker.Host.
 func (h *callHost) ReadProgram(_ context.Context, name string, offset int64, limit int) ([]byte, error) {
 	if h.sess == nil {
-		return nil, fmt.Errorf("read program %q: %w", name, ErrNoSession)
+		return nil, fmt.Errorf("read program %q: %w", name, worker.ErrNoSession)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if _, gone := h.dropped[name]; gone {
-		return nil, fmt.Errorf("read program %q: %w", name, session.ErrNotFound)
+		return nil, fmt.Errorf("read program %q: %w", name, worker.ErrProgramNotFound)
 	}
 	buf := make([]byte, limit)
 	var src io.ReaderAt
@@ -60,6 +61,9 @@ func (h *callHost) ReadProgram(_ context.Context, name string, offset int64, lim
 				return nil, err
 			}
 			r, err := h.sessions.OpenProgram(h.call, h.sess.ID(), name)
+			if errors.Is(err, session.ErrNotFound) {
+				return nil, fmt.Errorf("read program %q: %w", name, worker.ErrProgramNotFound)
+			}
 			if err != nil {
 				return nil, err
 			}
@@ -102,7 +106,7 @@ func (h *callHost) DeleteProgram(_ context.Context, name string) error {
 	_, stored := h.sess.Program(name)
 	_, gone := h.dropped[name]
 	if !stored || gone {
-		return fmt.Errorf("delete program %q: %w", name, session.ErrNotFound)
+		return fmt.Errorf("delete program %q: %w", name, worker.ErrProgramNotFound)
 	}
 	h.dropped[name] = struct{}{}
 	return nil
@@ -112,7 +116,7 @@ func (h *callHost) DeleteProgram(_ context.Context, name string) error {
 func (h *callHost) CallTool(ctx context.Context, name string, args json.RawMessage) (json.RawMessage, error) {
 	tool, ok := h.tools[name]
 	if !ok {
-		return nil, fmt.Errorf("call host tool %q: %w", name, ErrHostToolNotFound)
+		return nil, fmt.Errorf("call host tool %q: %w", name, worker.ErrHostToolNotFound)
 	}
 	value, err := tool(ctx, args)
 	if err != nil {
@@ -165,9 +169,9 @@ func (h *callHost) closeOpen() error {
 func (h *callHost) writable() error {
 	switch {
 	case h.sess == nil:
-		return ErrNoSession
+		return worker.ErrNoSession
 	case h.readOnly:
-		return ErrReadOnly
+		return worker.ErrReadOnly
 	}
 	return nil
 }
