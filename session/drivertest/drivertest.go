@@ -61,6 +61,7 @@ func Run(t *testing.T, h Harness) {
 		{"Closed", testClosed},
 		{"Leaks", testLeaks},
 		{"RandomHistory", testRandomHistory},
+		{"RandomSessions", testRandomSessions},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.run(t, h) })
 	}
