@@ -71,7 +71,8 @@ chaos: ## The kill tests for as long as CHAOS_FOR=20m says; SEED=n repeats the f
 	@grep -q '^--- PASS: TestChaos' .tmp/chaos.txt || { echo "chaos: no test ran" >&2; exit 1; }
 
 .PHONY: generate
-generate: ## Write the generated files anew: the API's Go code, the page about the configuration
+generate: ## Write the generated files anew: the API's Go code, the pages about the configuration and the command line
 	scripts/deps require protoc
 	api/generate.sh
-	go test -count=1 ./config -run Documentation -update
+	go test -count=1 ./config -update
+	go test -count=1 ./cmd/snakepit -update

@@ -70,9 +70,7 @@ func (v *validator) store() {
 
 func (v *validator) sessions() {
 	s := v.config.Sessions
-	if s.DefaultTTL < 0 {
-		v.problem("sessions.default_ttl", "%s is negative; use 0s or more", format(s.DefaultTTL))
-	}
+	v.positive("sessions.default_ttl", s.DefaultTTL)
 	if s.MaxSessions == 0 || s.MaxSessions < -1 {
 		v.problem("sessions.max_sessions", "%d is not a limit; use 1 or more, or -1 for none", s.MaxSessions)
 	}

@@ -25,7 +25,6 @@ func TestValidateAccepts(t *testing.T) {
 		"localhost":         func(c *config.Config) { c.Listen = "localhost:7460" },
 		"remote on purpose": func(c *config.Config) { c.Listen, c.AllowRemote = "0.0.0.0:7460", true },
 		"no session limit":  func(c *config.Config) { c.Sessions.MaxSessions = -1 },
-		"sessions end now":  func(c *config.Config) { c.Sessions.DefaultTTL = 0 },
 	} {
 		c := valid()
 		change(&c)
@@ -49,7 +48,7 @@ func TestValidateRefuses(t *testing.T) {
 		{func(c *config.Config) { c.Store.Driver = config.DriverDisk }, "store.driver (default): the disk driver needs a directory"},
 		{func(c *config.Config) { c.Store.Driver, c.Data = config.DriverMemory, "/d" }, "store.driver (default): the memory driver would not use the directory /d"},
 		{func(c *config.Config) { c.Store.Disk.CacheBytes = 1 }, "store.disk.cache_bytes (default): 1 is too small; use 1MiB or more"},
-		{func(c *config.Config) { c.Sessions.DefaultTTL = -1 }, "sessions.default_ttl (default): -1ns is negative"},
+		{func(c *config.Config) { c.Sessions.DefaultTTL = 0 }, "sessions.default_ttl (default): 0s is too short"},
 		{func(c *config.Config) { c.Sessions.MaxSessions = 0 }, "sessions.max_sessions (default): 0 is not a limit"},
 		{func(c *config.Config) { c.Sessions.MaxSessions = -2 }, "sessions.max_sessions (default): -2 is not a limit"},
 		{func(c *config.Config) { c.Sessions.SweepInterval = 0 }, "sessions.sweep_interval (default): 0s is too short"},
