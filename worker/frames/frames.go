@@ -14,6 +14,9 @@ const (
 	WorkerEnv = "SNAKEPIT_WORKER"
 )
 
+// Version is the newest version of the protocol this package speaks.
+const Version = maxVersion
+
 // Versions of the protocol this package speaks.
 const (
 	minVersion = 1
