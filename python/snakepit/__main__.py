@@ -5,6 +5,7 @@ TOOLS is the path of a .py file or the name of a module.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import socket
 import sys
@@ -31,6 +32,7 @@ def main() -> int:
     sys.argv = [target]
     sock = socket.socket(fileno=int(fd))
     sock.set_inheritable(False)
+    faulthandler.enable(2)  # a crash in C code leaves a traceback in the host's log
     logs = Logs()
     logs.install()
     runtime = Runtime(sock, logs)
@@ -45,6 +47,7 @@ def main() -> int:
         sys.stderr.write(f"snakepit: the host refused this worker: {e}\n")
         return REFUSED
     runtime.serve()
+    runtime.close()
     return 0
 
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -28,21 +29,46 @@ class Call:
         self.stream: bool = params.get("stream", False)
         self.session = None
         self.ended = False
+        self.sent = 0  # chunks
         self.cancelled = False  # written by whoever reads the connection
-        self.stop = stop  # makes the tool's code end early once it is cancelled
-        # Chunks that may be sent in all, and those that were. Credit is what
-        # waits for more, if anything does.
-        self.granted: int = params.get("window", _WINDOW)
-        self.sent = 0
-        self.credit = None
-        self._runtime = runtime
+        self.runtime = runtime
+        self._lock = threading.Lock()  # guards what follows
+        self._stop = stop
+        self._granted: int = params.get("window", _WINDOW)  # chunks that may be sent in all
+        self._credit = None  # happens when there is more
+
+    def cancel(self) -> None:
+        """Make the tool's code end early."""
+        with self._lock:
+            self.cancelled, stop = True, self._stop
+        stop()
 
     def stop_by(self, stop: Callable[[], object]) -> None:
-        """Replace the way to end the code early."""
-        self.stop = stop
-        # Whoever cancels sets cancelled before it takes stop.
-        if self.cancelled:
+        """Replace the way to end the code early, that cancel takes."""
+        with self._lock:
+            self._stop, cancelled = stop, self.cancelled
+        if cancelled:
             stop()
+
+    def full(self) -> bool:
+        """Whether as many chunks were sent as are allowed at present."""
+        return self.sent >= self._granted
+
+    def grant(self, n: int) -> None:
+        """Allow n more chunks."""
+        with self._lock:
+            self._granted += n
+            credit, self._credit = self._credit, None
+        if credit is not None:
+            credit.set()
+
+    def when_granted(self, credit) -> bool:
+        """Set the Once ``credit`` at the next grant; False if none is needed."""
+        with self._lock:
+            if not self.full():
+                return False
+            self._credit = credit
+            return True
 
     def end(self) -> None:
         self.ended = True
@@ -51,11 +77,11 @@ class Call:
 
     def request(self, method: str, params: dict, parts) -> tuple[dict, list]:
         """Ask the host for something and wait for the answer. Raises HostError."""
-        return self._runtime.request(self, method, params, parts)
+        return self.runtime.request(self, method, params, parts)
 
     async def request_async(self, method: str, params: dict, parts) -> tuple[dict, list]:
         """As request, for async tools."""
-        return await self._runtime.request_async(self, method, params, parts)
+        return await self.runtime.request_async(self, method, params, parts)
 
 
 class CallInfo:
@@ -105,7 +131,9 @@ def event(name: str, measurements: dict | None = None, attrs: dict | None = None
     for key, number in (measurements or {}).items():
         if isinstance(number, bool) or not isinstance(number, (int, float)):
             raise TypeError(f"measurement {key!r} is a {type(number).__name__}; measurements are numbers")
-    backend().notify("event", {"name": name, "measurements": measurements or {}, "attrs": attrs or {}})
+    call = current_call.get(None)
+    runtime = backend() if call is None else call.runtime
+    runtime.notify("event", {"name": name, "measurements": measurements or {}, "attrs": attrs or {}})
 
 
 class Host:
@@ -136,7 +164,10 @@ host = Host()
 
 
 def _args(args: dict) -> bytes:
-    items = (codec.encode_json(name, name) + b":" + codec.encode_json(value, name) for name, value in args.items())
+    items = (
+        codec.encode_json(name, name) + b":" + codec.encode_json(value, f"args.{name}", "cannot be sent to a host tool")
+        for name, value in args.items()
+    )
     return b"{" + b",".join(items) + b"}"
 
 
@@ -167,12 +198,13 @@ _backend = None
 
 
 def backend():
-    """Who takes what is sent outside of requests: the runtime, or a test."""
+    """The runtime of this worker, for what belongs to no call."""
     if _backend is None:
         raise Error("there is no host: this process is not a worker")
     return _backend
 
 
-def set_backend(new) -> None:
+def set_backend(runtime) -> None:
+    """Make a runtime the one of this process."""
     global _backend
-    _backend = new
+    _backend = runtime

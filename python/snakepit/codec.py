@@ -45,13 +45,13 @@ def encode(value: object, path: str = "result") -> tuple[bytes, list]:
     return _encode_special(value, path, parts), parts
 
 
-def encode_json(value: object, path: str) -> bytes:
+def encode_json(value: object, path: str, no_bytes: str = "cannot be sent here") -> bytes:
     """Encode a value where raw parts have no place.
 
-    Raises Unencodable also for bytes.
+    Raises Unencodable also for bytes, for the reason given.
     """
     text = _encode_plain(value)
-    return text if text is not None else _encode_special(value, path, None)
+    return text if text is not None else _encode_special(value, path, None, no_bytes)
 
 
 class _Special(TypeError):
@@ -84,14 +84,14 @@ def _encode_plain(value: object) -> bytes | None:
     """Encode a value that is plain JSON; None if it is not."""
     try:
         text = _dumps(value)
-        # An object whose first key begins with a dollar sign may be one to
-        # escape. Inside of a string the quote would be escaped.
-        if '{"$' in text:
-            return None
-        # json turns keys that are not strings into strings without a word.
-        objects = text.count("{")
-        if objects and not _keys_are_strings(value, objects):
-            return None
+        if "{" in text:
+            # An object whose first key begins with a dollar sign may be one
+            # to escape. Inside of a string the quote would be escaped.
+            if '{"$' in text:
+                return None
+            # json turns keys that are not strings into strings without a word.
+            if not _keys_are_strings(value, text.count("{")):
+                return None
         return text.encode()
     except (TypeError, ValueError, RecursionError):
         # An unknown type, NaN, too many digits or a lone surrogate; nested
@@ -123,8 +123,8 @@ def _keys_are_strings(value: object, objects: int) -> bool:
     return True
 
 
-def _encode_special(value: object, path: str, parts: list | None) -> bytes:
-    walk = _Walk(parts)
+def _encode_special(value: object, path: str, parts: list | None, no_bytes: str = "") -> bytes:
+    walk = _Walk(parts, no_bytes)
     try:
         plain = walk.encode(value)
         return _with_all_digits(_dumps, plain).encode()
@@ -147,8 +147,9 @@ class _Unencodable(Exception):
 class _Walk:
     """One walk over a value that is not plain JSON."""
 
-    def __init__(self, parts: list | None) -> None:
+    def __init__(self, parts: list | None, no_bytes: str) -> None:
         self._parts = parts
+        self._no_bytes = no_bytes
 
     def encode(self, value: object) -> object:
         kind = type(value)
@@ -205,7 +206,7 @@ class _Walk:
 
     def _bytes(self, value: bytes | bytearray | memoryview) -> dict:
         if self._parts is None:
-            raise _Unencodable(value, f"{type_name(type(value))} cannot be stored here; keep it in session.programs")
+            raise _Unencodable(value, f"{type_name(type(value))} {self._no_bytes}")
         # A copy of what can change: it travels later.
         self._parts.append(value if type(value) is bytes else bytes(value))
         return {"$bytes": len(self._parts) - 1}
@@ -260,7 +261,14 @@ def step(key: str) -> str:
 
 def may_be_special(text: str) -> bool:
     """Whether a JSON text may hold something for decode to replace."""
-    return '"$' in text or "\\u0024" in text
+    return ("$" in text and '"$' in text) or ("\\" in text and "\\u0024" in text)
+
+
+def parse(text: bytes) -> object:
+    """The value of a JSON text without parts."""
+    text = text.decode()
+    value = loads(text)
+    return decode(value, []) if may_be_special(text) else value
 
 
 def decode(value: object, parts: list) -> object:

@@ -71,16 +71,15 @@ class Connection:
 
     def send(self, header: bytes, parts: list | tuple = ()) -> None:
         """Send one frame. Raises Closed; the caller has checked fits()."""
-        body = sum(map(len, parts))
-        head = _LENGTHS.pack(4 + len(header) + body, len(header))
+        size = len(header)
+        body = sum(map(len, parts)) if parts else 0
+        pieces = [_LENGTHS.pack(4 + size + body, size) + header, *parts]
+        if body <= _JOIN:
+            pieces = [b"".join(pieces)]
         try:
             with self._sending:
-                if body <= _JOIN:
-                    self._sock.sendall(b"".join((head, header, *parts)))
-                else:
-                    self._sock.sendall(head + header)
-                    for part in parts:
-                        self._sock.sendall(part)
+                for piece in pieces:
+                    self._sock.sendall(piece)
         except OSError as e:
             raise Closed(str(e)) from e
 
@@ -93,15 +92,16 @@ class Connection:
     def receive(self) -> Message:
         """Wait for the next frame. Raises Closed, ProtocolError."""
         while True:
-            message = self.buffered()
-            if message is not None:
-                return message
+            if self._end:
+                message = self.buffered()
+                if message is not None:
+                    return message
             self.fill()
 
     def fill(self) -> None:
         """Receive once, waiting for at least one byte. Raises Closed."""
         try:
-            n = self._sock.recv_into(self._buffer[self._end :])
+            n = self._sock.recv_into(self._buffer[self._end :] if self._end else self._buffer)
         except OSError as e:
             raise Closed(str(e)) from e
         if not n:
@@ -153,8 +153,10 @@ def _parse(header: memoryview, body: memoryview) -> Message:
         raise ProtocolError(f"a header that is not JSON: {e}") from None
     if type(message) is not dict:
         raise ProtocolError("a header that is not an object")
-    parts = _split(message, body) if body or '"parts"' in text else []
-    return Message(message, parts, codec.may_be_special(text))
+    special = codec.may_be_special(text)
+    # Without a body there may still be parts of no bytes, which are special.
+    parts = _split(message, body) if body or special else []
+    return Message(message, parts, special)
 
 
 def _split(message: dict, body: memoryview) -> list:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 
@@ -24,8 +25,8 @@ class Executor:
 
     ``chunks`` sends what streaming tools yield: ``put(call, index, value)``
     encodes and sends, and raises Unencodable; ``wait(call)`` and ``await
-    wait_async(call)`` return when the next one may be sent; ``full(call)``
-    says whether that needs waiting.
+    wait_async(call)`` return when the next one may be sent; ``call.full()`` says
+    whether that needs waiting.
     """
 
     def __init__(self, interrupts: Interrupts, chunks) -> None:
@@ -44,7 +45,7 @@ class Executor:
                 return self._run_async(call, self._stream_async(call, value))
             if hasattr(value, "__next__"):
                 return self._stream(call, value)
-        elif tool.is_async and hasattr(value, "__await__"):
+        elif tool.is_coroutine and hasattr(value, "__await__"):
             return self._run_async(call, _await(value))
         return value  # a decorator of the user's may have made it a plain function
 
@@ -69,7 +70,7 @@ class Executor:
                 value = self._step(call, advance)
                 if value is _END:
                     return
-                if chunks.full(call):
+                if call.full():
                     self._step(call, functools.partial(chunks.wait, call))
                 chunks.put(call, index, value)
                 index += 1
@@ -88,7 +89,6 @@ class Executor:
 
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-            asyncio.set_event_loop(self._loop)
         loop = self._loop
         task = loop.create_task(coroutine)
         call.stop_by(functools.partial(loop.call_soon_threadsafe, task.cancel))
@@ -107,7 +107,7 @@ class Executor:
                     return
                 except BaseException as e:
                     raise Failed(e) from None
-                if chunks.full(call):
+                if call.full():
                     await chunks.wait_async(call)
                 chunks.put(call, index, value)
                 index += 1
@@ -118,6 +118,20 @@ class Executor:
                     await close()
                 except BaseException as e:
                     raise Failed(e) from None
+
+
+    def close(self) -> None:
+        """End what async tools have left running, as asyncio.run does."""
+        if self._loop is not None:
+            import asyncio
+
+            with contextlib.suppress(Exception):
+                tasks = asyncio.all_tasks(self._loop)
+                for task in tasks:
+                    task.cancel()
+                self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+                self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.close()
 
 
 async def _await(awaitable) -> object:

@@ -44,13 +44,15 @@ class Logs:
             root.setLevel(lowest)
         self._handler.emit_to = emit
         for writer in (self.stdout, self.stderr):
-            writer.end_line()
+            writer.flush()
             writer.emit_to = emit if _LEVELS[writer.level] >= lowest else _drop
 
     def end_call(self) -> None:
         """Send what was printed without a line end."""
-        self.stdout.end_line()
-        self.stderr.end_line()
+        if self.stdout.begun:
+            self.stdout.end_line()
+        if self.stderr.begun:
+            self.stderr.end_line()
 
     def uninstall(self) -> None:
         """Give the process its own streams back, as a forked child needs them."""
@@ -79,6 +81,7 @@ class LineWriter(io.TextIOBase):
         super().__init__()
         self.level = level
         self.emit_to: Emit | None = None
+        self.begun = False  # whether any thread may have a line without its end
         self._logger = logger
         self._stream = stream
         self._fd = fd
@@ -98,6 +101,8 @@ class LineWriter(io.TextIOBase):
         if self.emit_to is None:
             if self._stream is not None:
                 self._stream.write(text)
+                if "\n" in text:
+                    self._stream.flush()
             return len(text)
         line = getattr(self._local, "line", "") + text
         if "\n" in line:
@@ -110,10 +115,12 @@ class LineWriter(io.TextIOBase):
             self._emit(line)
             line = ""
         self._local.line = line
+        self.begun = True
         return len(text)
 
     def end_line(self) -> None:
         """Send the line of this thread as far as it has come."""
+        self.begun = False
         line = getattr(self._local, "line", "")
         if line:
             self._local.line = ""

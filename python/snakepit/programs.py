@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, MutableMapping
 
-from .errors import HostError, ReadOnlyError
+from .errors import Error, HostError, ReadOnlyError
 
 # How much one request carries.
 _RANGE = 1 << 20
@@ -167,7 +167,10 @@ class ProgramWriter:
         if kind is not None:
             self._upload = None
             if issubclass(kind, Exception):  # a cancelled call is cleaned up by the host
-                request("program.abort", {"upload": upload}, ())
+                try:
+                    request("program.abort", {"upload": upload}, ())
+                except Error:
+                    pass  # the error of the block tells more
             return
         if self._buffer:
             self._send(bytes(self._buffer))

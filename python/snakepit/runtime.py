@@ -16,7 +16,6 @@ import os
 import signal
 import socket
 import sys
-import threading
 from collections import deque
 
 from . import __version__, calls, codec, failures, tools
@@ -55,7 +54,6 @@ class Runtime:
         self._numbers = itertools.count(1)
         self._stopping = False
         self._forked = False
-        self._lock = threading.Lock()  # guards what follows
         self._call: Call | None = None  # the running one
         self._answers: dict[int, _Answer] = {}  # requests to the host without one
         os.register_at_fork(after_in_child=self._after_fork)
@@ -117,6 +115,10 @@ class Runtime:
             else:
                 self._dispatch(message)
 
+    def close(self) -> None:
+        """End what the tools have left running."""
+        self._executor.close()
+
     def _next(self) -> Message | None:
         try:
             return self._connection.receive()
@@ -166,7 +168,9 @@ class Runtime:
         elif method == "cancel":
             self._cancel(header["params"]["call"])
         elif method == "credit":
-            self._credit(header["params"]["call"], header["params"]["n"])
+            call = self._call
+            if call is not None and call.number == header["params"]["call"]:
+                call.grant(header["params"]["n"])
         elif header.get("id") is None:
             pass  # an unknown notification
         elif method == TOO_DEEP:
@@ -175,26 +179,13 @@ class Runtime:
             self._send(_error(header["id"], METHOD_NOT_FOUND, f"unknown method {method!r}"))
 
     def _cancel(self, number: int) -> None:
-        with self._lock:
-            call, stop = self._call, None
-            if call is not None and call.number == number:
-                call.cancelled, stop = True, call.stop
-        if stop is not None:
-            stop()
+        call = self._call
+        if call is not None and call.number == number:
+            call.cancel()
         for message in list(self._queue):
             if message.header["method"] == "call" and message.header["id"] == number:
                 self._queue.remove(message)
                 self._send(_error(number, CANCELLED, "cancelled before it started"))
-
-    def _credit(self, number: int, n: int) -> None:
-        with self._lock:
-            call = self._call
-            if call is None or call.number != number:
-                return
-            call.granted += n
-            waiting, call.credit = call.credit, None
-        if waiting is not None:
-            waiting.set()
 
     def _send(self, header: bytes, parts=()) -> None:
         try:
@@ -220,14 +211,17 @@ class Runtime:
         return answer.take()
 
     def _request_params(self, call: Call, params: dict, parts) -> bytes:
-        if self._forked:
-            raise Error("the host cannot be reached from a forked child process")
+        self._check_reachable()
         if call.ended:
             raise Error(f"the call of {call.info.tool!r} has ended; the host answers only while it runs")
         params = {"call": call.number, **params}
         if parts:
             params["parts"] = [len(part) for part in parts]
         return calls.params_json(params)
+
+    def _check_reachable(self) -> None:
+        if self._forked:
+            raise Error("the host cannot be reached from a forked child process")
 
     def _ask(self, method: str, params: bytes, parts, once: Once) -> _Answer:
         number = next(self._numbers)
@@ -251,6 +245,7 @@ class Runtime:
 
     def notify(self, method: str, params: dict) -> None:
         """Send a notification, for the call that runs here if one does."""
+        self._check_reachable()
         call = calls.current_call.get(None)
         if call is not None and not call.ended:
             params = {"call": call.number, **params}
@@ -268,9 +263,6 @@ class Runtime:
 
     # -- chunks, for the executor
 
-    def full(self, call: Call) -> bool:
-        return call.sent >= call.granted
-
     def put(self, call: Call, index: int, value: object) -> None:
         text, parts = codec.encode(value, f"chunk[{index}]")
         header = b'{"jsonrpc":"2.0","method":"chunk","params":{"call":%d,"value":%b%b}}' % (
@@ -281,49 +273,41 @@ class Runtime:
         self._send(header, parts)
 
     def wait(self, call: Call) -> None:
-        while self.full(call):
+        while call.full():
             once = Once()
             with self._interrupts:
-                wanted = self._wants_credit(call, once)
+                wanted = call.when_granted(once)
             if wanted:
                 self._wait(once)
 
     async def wait_async(self, call: Call) -> None:
-        while self.full(call):
+        while call.full():
             once, future = _async_once()
-            if self._wants_credit(call, once):
+            if call.when_granted(once):
                 self._duty.hurry()
                 await future
-
-    def _wants_credit(self, call: Call, once: Once) -> bool:
-        with self._lock:
-            if not self.full(call):
-                return False
-            call.credit = once
-            return True
 
     # -- a call
 
     def _run(self, message: Message) -> None:
         """Run one call and answer it."""
         number = message.header["id"]
-        params = message.header["params"]
-        call = Call(self, number, params, self._interrupts.send)
-        with self._lock:
-            self._call = call
-        self._duty.begin()
+        call = None
         try:
+            params = message.header["params"]
+            call = self._call = Call(self, number, params, self._interrupts.send)
+            self._duty.begin()
             answer, parts = contextvars.copy_context().run(self._answer, call, params, message)
         except Exception as e:  # a malformed message, or a fault of ours
             data = {"traceback": failures.trace(e, internal=True)}
             answer, parts = _error(number, INTERNAL_ERROR, f"worker: {type(e).__name__}: {e}", data), ()
-        with self._lock:
-            self._call = None
-        call.end()
         if self._forked:
             # The tool has forked, and this is the child come back from it.
             sys.stdout.flush()
             os._exit(0)
+        self._call = None
+        if call is not None:
+            call.end()
         self._send(answer, parts)
         self._duty.end()
 
@@ -343,7 +327,7 @@ class Runtime:
             if tool.streams and not call.stream:
                 raise InvalidArguments(f"tool {tool.name!r} streams; call it as a stream")
             args = params.get("args") or {}
-            if message.special:
+            if message.special and type(args) is dict:
                 args = _decode_args(tool, args, message.parts)
             return self._result(call, self._executor.run(call, tool, tool.bind(args, call.session)))
         except Failed as e:
@@ -436,6 +420,8 @@ def _decode_args(tool: Tool, args: dict, parts: list) -> dict:
             decoded[name] = codec.decode(value, parts)
         except codec.DecodeError as e:
             raise InvalidArguments(f"argument {name!r} of tool {tool.name!r}: {e}", name) from None
+        except RecursionError:
+            raise InvalidArguments(f"argument {name!r} of tool {tool.name!r} is nested too deeply", name) from None
     return decoded
 
 

@@ -167,7 +167,7 @@ class Vars(MutableMapping):
         if name in self._deleted:
             raise KeyError(name)
         if type(value) is _Text:
-            value = codec.decode(codec.loads(value.json.decode()), [])
+            value = codec.parse(value.json)
             if type(value) in _IMMUTABLE:
                 return value
         elif type(value) in _IMMUTABLE:
@@ -177,7 +177,7 @@ class Vars(MutableMapping):
             # the tool's own copy.
             if held.special:
                 value = codec.decode(value, [])
-            held.values[name] = _Text(codec.encode_json(value, _path(name)))
+            held.values[name] = _Text(encode_var(name, value))
         self._touched[name] = value
         return value
 
@@ -217,7 +217,7 @@ class Vars(MutableMapping):
         held = self._state()
         changed = {}
         for name, value in self._touched.items():
-            text = codec.encode_json(value, _path(name))
+            text = encode_var(name, value)
             before = held.values.get(name, _MISSING)
             if before is _MISSING or text != _text_of(before, held.special, name):
                 changed[name] = text
@@ -230,11 +230,13 @@ class Vars(MutableMapping):
 def _text_of(before: object, special: bool, name: str) -> bytes:
     if type(before) is _Text:
         return before.json
-    return codec.encode_json(codec.decode(before, []) if special else before, _path(name))
+    return encode_var(name, codec.decode(before, []) if special else before)
 
 
-def _path(name: str) -> str:
-    return "session.vars" + codec.step(name)
+def encode_var(name: str, value: object) -> bytes:
+    """The JSON text of a variable. Raises Unencodable."""
+    path = "session.vars" + codec.step(name)
+    return codec.encode_json(value, path, "cannot be kept in session.vars; use session.programs")
 
 
 class Session:

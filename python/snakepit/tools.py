@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 
@@ -9,10 +10,11 @@ from . import schema
 from .errors import DefinitionError, InvalidArguments, type_name
 
 _VARARGS, _VARKEYWORDS, _GENERATOR, _COROUTINE, _ITERABLE_COROUTINE, _ASYNC_GENERATOR = 0x04, 0x08, 0x20, 0x80, 0x100, 0x200
-_REQUIRED = object()
+_REQUIRED = object()  # in place of a default
+_ANY = object  # in place of a type hint
 
-# All tools defined so far, by name.
-_registry: dict[str, Tool] = {}
+# Every tool in the order of definition.
+_definitions: list[Tool] = []
 
 
 def tool(function=None, /, *, name: str | None = None, readonly: bool = False, idempotent: bool = False):
@@ -35,35 +37,33 @@ def tool(function=None, /, *, name: str | None = None, readonly: bool = False, i
 
     def define(function):
         made = Tool(function, name, readonly, idempotent)
-        _register(made)
-        try:
-            function.__snakepit_tool__ = made
-        except AttributeError:
-            raise DefinitionError(f"{function!r} cannot be a tool; wrap it in a function") from None
+        function.__snakepit_tool__ = made
+        _definitions.append(made)
         return function
 
     return define if function is None else define(function)
 
 
-def _register(made: Tool) -> None:
-    other = _registry.get(made.name)
-    if other is not None and (other.module, other.qualname) != (made.module, made.qualname):
-        raise DefinitionError(
-            f"two tools are named {made.name!r}: {other.module}.{other.qualname} and {made.module}.{made.qualname}"
-        )
-    _registry[made.name] = made
-
-
 def defined() -> dict[str, Tool]:
-    """All tools defined so far, by name."""
-    return dict(_registry)
+    """All tools defined so far, by name.
+
+    Raises DefinitionError if two functions have the same; a function that was
+    defined again, by a reload, replaces itself.
+    """
+    tools: dict[str, Tool] = {}
+    for made in _definitions:
+        other = tools.setdefault(made.name, made)
+        if (other.module, other.qualname) != (made.module, made.qualname):
+            raise DefinitionError(
+                f"two tools are named {made.name!r}: {other.module}.{other.qualname} and {made.module}.{made.qualname}"
+            )
+        tools[made.name] = made
+    return tools
 
 
-def as_tool(thing) -> Tool:
-    """The Tool behind a decorated function, a tool's name or a Tool."""
-    if isinstance(thing, Tool):
-        return thing
-    made = _registry.get(thing) if isinstance(thing, str) else getattr(thing, "__snakepit_tool__", None)
+def as_tool(thing: object) -> Tool:
+    """The Tool behind a decorated function, or the Tool itself."""
+    made = thing if isinstance(thing, Tool) else getattr(thing, "__snakepit_tool__", None)
     if made is None:
         raise TypeError(f"{thing!r} is not a tool; decorate it with @tool")
     return made
@@ -95,8 +95,7 @@ class Tool:
         self.readonly = readonly
         self.idempotent = idempotent
         flags = inner.__code__.co_flags
-        self.is_coroutine = bool(flags & (_COROUTINE | _ITERABLE_COROUTINE))
-        self.is_async = bool(flags & (_COROUTINE | _ITERABLE_COROUTINE | _ASYNC_GENERATOR))
+        self.is_coroutine = bool(flags & (_COROUTINE | _ITERABLE_COROUTINE))  # async, or types.coroutine
         self.streams = bool(flags & (_GENERATOR | _ASYNC_GENERATOR)) and not self.is_coroutine
         self._inner = inner
         self._ready = False
@@ -123,7 +122,7 @@ class Tool:
         for i, name in enumerate(names):
             hint = self._resolve(name)
             if _is_session(hint) or name == "session":
-                if hint is not _REQUIRED and not _is_session(hint):
+                if hint is not _ANY and not _is_session(hint):
                     raise self._wrong("the parameter 'session' is the session of the call; give another name to yours")
                 if self._session is not None:
                     raise self._wrong("it takes the session twice")
@@ -144,15 +143,15 @@ class Tool:
         return self
 
     def _resolve(self, name: str) -> object:
-        hint = self._inner.__annotations__.get(name, _REQUIRED)
+        """The type hint of a parameter, as an object."""
         try:
-            return schema.resolve(hint, self._inner.__globals__)
+            return schema.resolve(self._inner.__annotations__.get(name, _ANY), self._inner.__globals__)
         except Exception as e:
             raise self._wrong(f"the type of its parameter {name!r} cannot be resolved: {type_name(type(e))}: {e}") from e
 
     def _compile(self, name: str, hint: object) -> schema.Hint:
         try:
-            return schema.ANY if hint is _REQUIRED else schema.compile_hint(hint)
+            return schema.compile_hint(hint, self._inner.__globals__)
         except DefinitionError as e:
             raise self._wrong(f"parameter {name!r}: {e}") from None
         except Exception as e:
@@ -197,6 +196,8 @@ class Tool:
 
         Raises InvalidArguments.
         """
+        if type(args) is not dict:
+            raise InvalidArguments(f"the arguments of tool {self.name!r} must be an object, by name")
         checks = self._checks
         bound = {}
         try:
@@ -205,8 +206,9 @@ class Tool:
                 if check is None:
                     check = self._check_of_extra(name)
                 bound[name] = check(value)
-        except (schema.Mismatch, schema.Missing) as e:
-            raise self._mismatch(name, e) from None
+        except schema.Mismatch as e:
+            where = name + "".join(reversed(e.path))
+            raise InvalidArguments(f"argument {where!r} of tool {self.name!r}: {e.problem()}", name) from e.__cause__
         if not self._needed <= bound.keys():
             self._refuse_missing(bound)
         if self._session is not None:
@@ -219,7 +221,7 @@ class Tool:
     def _call(self, bound: dict) -> Callable[[], object]:
         function = self.function
         if not self._positional:
-            return lambda: function(**bound)
+            return functools.partial(function, **bound)
         positional = []
         for name in self._positional:
             if name in bound:
@@ -227,19 +229,13 @@ class Tool:
             else:  # a default; those to its right are then named defaults, too
                 parameter = self._parameters.get(name)
                 positional.append(None if parameter is None else parameter.default)
-        return lambda: function(*positional, **bound)
+        return functools.partial(function, *positional, **bound)
 
     def _check_of_extra(self, name: str) -> Callable:
         if self._extra is None or name == self._session:
             takes = ", ".join(self._parameters) or "no arguments"
             raise InvalidArguments(f"tool {self.name!r} has no parameter {name!r}; it takes {takes}", name)
         return self._extra.check
-
-    def _mismatch(self, name: str, e: schema.Mismatch | schema.Missing) -> InvalidArguments:
-        where = f"argument {name + ''.join(reversed(e.path))!r} of tool {self.name!r}"
-        if isinstance(e, schema.Missing):
-            return InvalidArguments(f"{where}: {e.problem}", name)
-        return InvalidArguments(f"{where}: expected {e.expected}, got {e.came()}", name)
 
     def _refuse_missing(self, bound: dict) -> None:
         missing = [name for name in self._parameters if name in self._needed and name not in bound]
