@@ -1,0 +1,178 @@
+package wireerr_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"connectrpc.com/connect"
+
+	"github.com/snakepit-go/snakepit/execution"
+	"github.com/snakepit-go/snakepit/internal/wireerr"
+	"github.com/snakepit-go/snakepit/session"
+	"github.com/snakepit-go/snakepit/worker"
+)
+
+// sentinels are all exported errors of the packages whose errors travel.
+var sentinels = map[string]error{
+	"session.ErrNotFound":            session.ErrNotFound,
+	"session.ErrConflict":            session.ErrConflict,
+	"session.ErrUnavailable":         session.ErrUnavailable,
+	"session.ErrUnknown":             session.ErrUnknown,
+	"session.ErrUnsupported":         session.ErrUnsupported,
+	"session.ErrTooLarge":            session.ErrTooLarge,
+	"session.ErrInvalid":             session.ErrInvalid,
+	"session.ErrCorrupt":             session.ErrCorrupt,
+	"session.ErrLocked":              session.ErrLocked,
+	"session.ErrClosed":              session.ErrClosed,
+	"session.ErrQuotaExceeded":       session.ErrQuotaExceeded,
+	"session.ErrFenced":              session.ErrFenced,
+	"session.ErrAlreadyCommitted":    session.ErrAlreadyCommitted,
+	"session.ErrUpdateFailed":        session.ErrUpdateFailed,
+	"worker.ErrToolNotFound":         worker.ErrToolNotFound,
+	"worker.ErrStateMissing":         worker.ErrStateMissing,
+	"worker.ErrCanceled":             worker.ErrCanceled,
+	"worker.ErrWorkerCrashed":        worker.ErrWorkerCrashed,
+	"worker.ErrNoSession":            worker.ErrNoSession,
+	"worker.ErrReadOnly":             worker.ErrReadOnly,
+	"worker.ErrProgramNotFound":      worker.ErrProgramNotFound,
+	"worker.ErrHostToolNotFound":     worker.ErrHostToolNotFound,
+	"worker.ErrSaturated":            worker.ErrSaturated,
+	"worker.ErrQueueTimeout":         worker.ErrQueueTimeout,
+	"worker.ErrNoWorkers":            worker.ErrNoWorkers,
+	"worker.ErrWorkerBusy":           worker.ErrWorkerBusy,
+	"worker.ErrWorkerGone":           worker.ErrWorkerGone,
+	"worker.ErrDraining":             worker.ErrDraining,
+	"worker.ErrClosed":               worker.ErrClosed,
+	"execution.ErrStateNotCommitted": execution.ErrStateNotCommitted,
+	"execution.ErrSessionWorkerGone": execution.ErrSessionWorkerGone,
+	"execution.ErrPoolNotFound":      execution.ErrPoolNotFound,
+	"context.DeadlineExceeded":       context.DeadlineExceeded,
+	"context.Canceled":               context.Canceled,
+}
+
+func TestEverySentinelIsInTheTable(t *testing.T) {
+	for _, pkg := range []string{"session", "worker", "execution"} {
+		for _, name := range exportedErrors(t, filepath.Join("..", "..", pkg)) {
+			err, ok := sentinels[pkg+"."+name]
+			if !ok {
+				t.Errorf("%s.%s is new: add it to this test and to the table", pkg, name)
+				continue
+			}
+			rows := 0
+			for _, row := range wireerr.Table {
+				if row.Err == err {
+					rows++
+				}
+			}
+			if rows != 1 {
+				t.Errorf("%s.%s has %d rows in the table", pkg, name, rows)
+			}
+		}
+	}
+}
+
+func exportedErrors(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no Go files in %s (%v)", dir, err)
+	}
+	for _, file := range files {
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, decl := range parsed.Decls {
+			vars, ok := decl.(*ast.GenDecl)
+			if !ok || vars.Tok != token.VAR || strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			for _, spec := range vars.Specs {
+				for _, ident := range spec.(*ast.ValueSpec).Names {
+					if strings.HasPrefix(ident.Name, "Err") {
+						names = append(names, ident.Name)
+					}
+				}
+			}
+		}
+	}
+	if len(names) == 0 {
+		t.Fatalf("no errors found in %s", dir)
+	}
+	return names
+}
+
+func TestReasonsAreUnique(t *testing.T) {
+	seen := make(map[string]bool)
+	for _, row := range wireerr.Table {
+		if seen[row.Reason] || row.Reason == "" {
+			t.Errorf("reason %q is empty or stands twice", row.Reason)
+		}
+		seen[row.Reason] = true
+	}
+}
+
+// overTheWire encodes and decodes as server and client do.
+func overTheWire(err error) error { return wireerr.Decode(wireerr.Encode(err)) }
+
+func TestSentinelsSurvive(t *testing.T) {
+	for name, err := range sentinels {
+		got := overTheWire(fmt.Errorf("get session %q: %w", "s", err))
+		for other, o := range sentinels {
+			if errors.Is(got, o) != errors.Is(err, o) {
+				t.Errorf("%s: errors.Is(%v, %s) is %t after the wire", name, got, other, errors.Is(got, o))
+			}
+		}
+		if want := fmt.Sprintf("get session %q: %v", "s", err); got.Error() != want {
+			t.Errorf("%s: message %q, want %q", name, got, want)
+		}
+	}
+	both := overTheWire(fmt.Errorf("%w: %w", session.ErrUnknown, context.DeadlineExceeded))
+	if !errors.Is(both, session.ErrUnknown) || !errors.Is(both, context.DeadlineExceeded) {
+		t.Errorf("an error with two causes lost one: %v", both)
+	}
+}
+
+func TestTypesSurvive(t *testing.T) {
+	for _, kind := range []worker.ToolErrorKind{worker.ToolRaised, worker.InvalidArguments, worker.Unencodable, worker.WorkerFault} {
+		fault := &worker.ToolError{Kind: kind, Type: "ValueError", Message: "no", Traceback: "line 1\nline 2", Parameter: "p"}
+		err := wireerr.Encode(fmt.Errorf("execute t: %w", fault))
+		if err.Code() == 0 {
+			t.Errorf("%s has no code", kind)
+		}
+		if got, ok := errors.AsType[*worker.ToolError](wireerr.Decode(err)); !ok || *got != *fault {
+			t.Errorf("tool error became %+v", got)
+		}
+	}
+
+	crash := &worker.CrashError{Worker: "default-1", MaybeExecuted: true, Exit: worker.Exit{Code: 137, Signal: "SIGKILL", Reason: "killed"}}
+	if got, ok := errors.AsType[*worker.CrashError](overTheWire(crash)); !ok || *got != *crash {
+		t.Errorf("crash became %+v", got)
+	}
+
+	uncommitted := &execution.StateNotCommittedError{Executed: true, Err: fmt.Errorf("commit: %w", session.ErrFenced)}
+	got, ok := errors.AsType[*execution.StateNotCommittedError](overTheWire(uncommitted))
+	if !ok || !got.Executed || !errors.Is(got.Err, session.ErrFenced) || got.Error() != uncommitted.Error() {
+		t.Errorf("uncommitted state became %+v", got)
+	}
+}
+
+func TestOtherErrors(t *testing.T) {
+	if err := wireerr.Encode(errors.New("boom")); err.Code() != connect.CodeInternal {
+		t.Errorf("an error nobody knows has code %v", err.Code())
+	}
+	refused := connect.NewError(connect.CodeUnimplemented, errors.New("no such method"))
+	if got := wireerr.Encode(fmt.Errorf("wrapped: %w", refused)); got != refused {
+		t.Errorf("an error of the protocol became %v", got)
+	}
+	if got := wireerr.Decode(refused); !errors.Is(got, refused) {
+		t.Errorf("an error without detail became %v", got)
+	}
+}
