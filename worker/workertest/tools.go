@@ -249,11 +249,12 @@ func log(inv *Invocation) (any, error) {
 	if err := inv.Args(&args); err != nil {
 		return nil, err
 	}
-	level := slog.LevelInfo
-	if args.Level != "" {
-		if err := level.UnmarshalText([]byte(args.Level)); err != nil {
-			return nil, valueError(err.Error())
-		}
+	level, ok := map[string]slog.Level{
+		"debug": slog.LevelDebug, "": slog.LevelInfo, "info": slog.LevelInfo,
+		"warning": slog.LevelWarn, "error": slog.LevelError,
+	}[args.Level]
+	if !ok {
+		return nil, valueError("no level " + args.Level)
 	}
 	inv.Log(level, args.Message)
 	return nil, nil
