@@ -25,6 +25,8 @@ var only = []Only{
 		"settings are plain values; app turns them into options"},
 	{"./python", nil, "the embedded SDK is files"},
 	{"./internal/correlation", nil, "internal parts stand on the standard library"},
+	{"./internal/wireerr", []Pattern{"./session", "./execution", "./worker", "./api/...", "connectrpc.com/connect", "google.golang.org/protobuf/..."},
+		"one table of errors for both ends of the wire"},
 	{"./internal/lifecycle", nil, "internal parts stand on the standard library"},
 	{"./internal/testenv", nil, "internal parts stand on the standard library"},
 	{"./internal/archtest", nil, "internal parts stand on the standard library"},
@@ -56,7 +58,7 @@ var never = []Never{
 
 // What only some packages may import directly.
 var reserved = []Reserved{
-	{[]Pattern{"os/exec"}, []Pattern{"./worker/process", "./internal/testenv", "./cmd/snakepit/demo"},
+	{[]Pattern{"os/exec"}, []Pattern{"./worker/process", "./internal/testenv", "./cmd/snakepit"},
 		"one place starts worker processes, and cleans up after them; the demo runs the server to be able to kill it; testenv asks programs for their version"},
 	{[]Pattern{"github.com/cockroachdb/pebble/..."}, []Pattern{"./session/diskstore"}, "one package for each outside dependency"},
 	{[]Pattern{"github.com/knadh/koanf/...", "go.yaml.in/yaml/..."}, []Pattern{"./config"}, "one package for each outside dependency"},
