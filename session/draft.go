@@ -330,18 +330,23 @@ func (d *Draft) encode(now int64, op OpID) (headBytes, bodyBytes []byte) {
 	return headBytes, bodyBytes
 }
 
-// written returns the view of what the draft has become, at its new revision.
-func (d *Draft) written(rev driver.Revision) *Session {
-	w := &struct {
+// seal encodes the draft into its batch, and returns the view of what it will
+// have become: a driver that keeps records may take it over with the record.
+func (d *Draft) seal(now int64, op OpID) *Session {
+	b := &d.batch
+	b.Op = op
+	b.Head, b.Body = d.encode(now, op)
+	both := &struct {
 		view Session
 		rec  driver.Record
 	}{}
-	w.rec.ID, w.rec.Revision = d.id, rev
-	w.rec.Head, w.rec.Body = d.batch.Head, d.batch.Body
-	if w.rec.Body == nil {
-		w.rec.Body = d.base.rec.Body
+	s, rec := &both.view, &both.rec
+	s.rec, s.deadline, s.ttl = rec, d.head.deadline, d.head.ttl
+	rec.ID, rec.Head, rec.Body = d.id, b.Head, b.Body
+	if rec.Body == nil {
+		rec.Body = d.base.rec.Body
 	}
-	w.view.rec = &w.rec
-	w.view.deadline, w.view.ttl = d.head.deadline, d.head.ttl
-	return &w.view
+	rec.Memo.Store(s)
+	b.Record = rec
+	return s
 }

@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
-
-	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // Everything stored is wrapped in an envelope:
@@ -139,59 +137,4 @@ func openEnvelope(env []byte, codec byte, b binding) ([]byte, error) {
 
 func newer(what string, value byte) error {
 	return fmt.Errorf("%w: %s %d is unknown: written by a newer version of Snakepit", ErrUnsupported, what, value)
-}
-
-// field is one field of a protobuf message.
-type field struct {
-	number protowire.Number
-	kind   protowire.Type
-	// raw is the whole field, tag included.
-	raw []byte
-	// bytes is the value of a length-delimited field, varint that of a varint.
-	bytes  []byte
-	varint uint64
-}
-
-// nextField splits off the first field of b, which is not empty.
-func nextField(b []byte) (f field, rest []byte, err error) {
-	num, kind, n := protowire.ConsumeTag(b)
-	if n < 0 {
-		return f, nil, defect("damaged field tag")
-	}
-	f.number, f.kind = num, kind
-	m := 0
-	switch kind {
-	case protowire.VarintType:
-		f.varint, m = protowire.ConsumeVarint(b[n:])
-	case protowire.BytesType:
-		f.bytes, m = protowire.ConsumeBytes(b[n:])
-	default:
-		m = protowire.ConsumeFieldValue(num, kind, b[n:])
-	}
-	if m < 0 {
-		return f, nil, defect(fmt.Sprintf("field %d is truncated", num))
-	}
-	f.raw = b[:n+m]
-	return f, b[n+m:], nil
-}
-
-// gather collects fields that are kept as they are. Adjacent fields, the usual
-// case, are not copied.
-type gather struct {
-	raw        []byte
-	start, end int
-}
-
-func (g *gather) add(message []byte, from, to int) {
-	switch {
-	case g.raw == nil:
-		g.start, g.end = from, to
-		g.raw = message[from:to:to]
-	case g.end == from:
-		g.end = to
-		g.raw = message[g.start:to:to]
-	default:
-		g.end = -1
-		g.raw = append(g.raw, message[from:to]...)
-	}
 }

@@ -17,9 +17,11 @@ import (
 func (st *Store) Get(ctx context.Context, id string, opts ...ReadOption) (*Session, error) {
 	var s *Session
 	err := st.do(ctx, OpGet, id, func(ctx context.Context) (err error) {
-		s, err = st.live(ctx, id, opts)
-		if err == nil {
-			s = st.use(ctx, s)
+		now := time.Now().UnixMilli()
+		s, err = st.liveAt(ctx, id, now, opts)
+		// Most reads end here: the deadline is far, whatever else the head says.
+		if err == nil && s.deadline < now+s.ttl {
+			s = st.use(ctx, s, now)
 		}
 		return err
 	})
@@ -64,7 +66,7 @@ func (st *Store) Touch(ctx context.Context, id string) (*Session, error) {
 		if s, err = st.live(ctx, id, nil); err != nil {
 			return err
 		}
-		s, err = st.touch(ctx, s)
+		s, err = st.touch(ctx, s, time.Now().UnixMilli())
 		return err
 	})
 	if err != nil {
@@ -75,6 +77,10 @@ func (st *Store) Touch(ctx context.Context, id string) (*Session, error) {
 
 // live returns the session unless it has expired.
 func (st *Store) live(ctx context.Context, id string, opts []ReadOption) (*Session, error) {
+	return st.liveAt(ctx, id, time.Now().UnixMilli(), opts)
+}
+
+func (st *Store) liveAt(ctx context.Context, id string, now int64, opts []ReadOption) (*Session, error) {
 	read, err := readOptionsOf(opts)
 	if err != nil {
 		return nil, err
@@ -83,7 +89,7 @@ func (st *Store) live(ctx context.Context, id string, opts []ReadOption) (*Sessi
 	if err != nil {
 		return nil, err
 	}
-	if s.expired(time.Now().UnixMilli()) {
+	if s.expired(now) {
 		return nil, ErrNotFound
 	}
 	return s, nil
@@ -91,12 +97,8 @@ func (st *Store) live(ctx context.Context, id string, opts []ReadOption) (*Sessi
 
 // use touches a session that was read. The answer is right whether or not the
 // touch could be written, so a failure is only logged.
-func (st *Store) use(ctx context.Context, s *Session) *Session {
-	// Most reads end here: the deadline is far, whatever else the head says.
-	if s.deadline >= time.Now().UnixMilli()+s.ttl {
-		return s
-	}
-	touched, err := st.touch(ctx, s)
+func (st *Store) use(ctx context.Context, s *Session, now int64) *Session {
+	touched, err := st.touch(ctx, s, now)
 	if err != nil {
 		st.log.WarnContext(ctx, "session was read but not touched", "session", s.ID(), "error", err)
 	}
@@ -105,8 +107,7 @@ func (st *Store) use(ctx context.Context, s *Session) *Session {
 
 // touch writes a new deadline if that is due. It returns the session as it is
 // then, or as it was if there is an error.
-func (st *Store) touch(ctx context.Context, s *Session) (*Session, error) {
-	now := time.Now().UnixMilli()
+func (st *Store) touch(ctx context.Context, s *Session, now int64) (*Session, error) {
 	h := s.head()
 	if h.expired(now) || !h.touchDue(now) {
 		return s, nil
@@ -131,8 +132,7 @@ func (st *Store) put(ctx context.Context, d *Draft, now int64, op OpID) (*Sessio
 
 // store writes a draft under the condition that its batch has.
 func (st *Store) store(ctx context.Context, d *Draft, now int64, op OpID) (*Session, error) {
-	d.batch.Op = op
-	d.batch.Head, d.batch.Body = d.encode(now, op)
+	s := d.seal(now, op)
 	if err := st.fits(d); err != nil {
 		return nil, err
 	}
@@ -140,5 +140,10 @@ func (st *Store) store(ctx context.Context, d *Draft, now int64, op OpID) (*Sess
 	if err != nil {
 		return nil, err
 	}
-	return d.written(rev), nil
+	// A driver that keeps the record has set its revision, and others may see
+	// it by now.
+	if s.rec.Revision != rev {
+		s.rec.Revision = rev
+	}
+	return s, nil
 }

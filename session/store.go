@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,10 +46,8 @@ func New(drv driver.Store, options *Options) (*Store, error) {
 	}
 	st := &Store{drv: drv, info: describe(drv), opts: opts, stopped: make(chan struct{})}
 	st.log = opts.Logger.With("store", st.info.Name)
-	limit := int64(min(st.info.Limits.Record, st.info.Limits.Batch))
-	st.maxVars = int64(opts.MaxVars)
-	if st.maxVars == 0 {
-		st.maxVars = limit
+	if st.maxVars = int64(opts.MaxVars); st.maxVars == 0 {
+		st.maxVars = math.MaxInt64 // the driver's limits hold in any case
 	}
 	st.quota.init(st)
 	st.sweeper.init()

@@ -141,6 +141,14 @@ type Batch struct {
 	Head []byte
 	Body []byte
 
+	// Record, if not nil, is the record as it will be, with its ID, Head, Body
+	// (the stored one if Batch.Body is nil) and Memo, and without a revision.
+	// A driver that keeps records in memory may give it the revision and keep
+	// it in place of one of its own, so that what is memoized in it serves the
+	// next reader; all others ignore it. A driver that keeps it does so only
+	// if the batch is applied, and touches it before anyone else can see it.
+	Record *Record
+
 	// Delete removes the record. Deleting an absent record with IfAny is no
 	// error. Items stay unless Drop names them.
 	Delete bool
