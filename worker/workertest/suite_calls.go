@@ -74,7 +74,7 @@ func (s suite) echoValues(t *testing.T) {
 		`{"$float":"NaN"}`, `{"$float":"Infinity"}`, `[{"$float":"-Infinity"}]`,
 		`{"$datetime":"2026-01-31T12:30:00.000001+01:00"}`, `{"$datetime":"2026-01-31T12:30:00"}`,
 		`{"$date":"2026-01-31"}`, `{"$time":"12:30:00"}`,
-		`{"$object":{"$float":"x"}}`, `{"$object":{"$object":{"$object":1}}}`, `{"$other":1}`, `{"$float":1,"b":2}`,
+		`{"$object":{"$float":"x"}}`, `{"$object":{"$object":1}}`, `{"$object":{"$object":{"$object":{"$float":1}}}}`, `{"$other":1}`, `{"$float":1,"b":2}`,
 		strings.Repeat("[", 60) + strings.Repeat("]", 60),
 		`"` + strings.Repeat("long ", 100_000) + `"`,
 	} {

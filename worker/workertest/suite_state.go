@@ -2,6 +2,7 @@ package workertest
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -206,7 +207,7 @@ func (s suite) programs(t *testing.T) {
 		t.Fatalf("the host got %d bytes of %d, or others", len(h.program("model")), len(data))
 	}
 	state := fullState(2, `{}`)
-	state.Programs = []worker.Program{{Name: "model", Size: int64(len(data))}}
+	state.Programs = []worker.Program{{Name: "model", Size: int64(len(data)), SHA256: fmt.Sprintf("%x", sha256.Sum256(data))}}
 	res := do(t, conn, &worker.Call{Tool: "program_get", Host: h, Session: state, Args: object(t, "name", "model")}, nil)
 	if !sameJSON(t, res.Value, res.Attachments, json.RawMessage(`{"$bytes":0}`), [][]byte{data}) {
 		t.Errorf("the program came back as %.100s with %d parts", res.Value, len(res.Attachments))
