@@ -1,0 +1,169 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	snakepitv1 "github.com/snakepit-go/snakepit/api/snakepit/v1"
+	"github.com/snakepit-go/snakepit/session"
+)
+
+// Call names a tool to be run, and how. Only Tool is required.
+type Call struct {
+	Tool string
+	// Args is nil, a json.RawMessage, or anything that encoding/json encodes as
+	// an object. {"$bytes": i} in it stands for Attachments[i].
+	Args        any
+	Attachments [][]byte
+	// Session is the session the call runs in, empty for none. It is created
+	// if it does not exist, unless MustExist is set.
+	Session   string
+	MustExist bool
+	// Pool is empty for the default one.
+	Pool string
+	// ID names a call in a session: once it has committed, a repetition ends
+	// with session.ErrAlreadyCommitted.
+	ID string
+	// Idempotent allows the call to run again if its worker dies.
+	Idempotent bool
+	// Timeout bounds queueing and execution; 0 is the pool's own.
+	Timeout time.Duration
+}
+
+// Result is what a tool returned.
+type Result struct {
+	// Value is JSON; {"$bytes": i} in it stands for Attachments[i].
+	Value       json.RawMessage
+	Attachments [][]byte
+	// Worker is the id of the worker that ran the call.
+	Worker string
+	// StateVersion is the session's after the call, 0 without a session.
+	StateVersion uint64
+	// Position, given to a read, makes it include what this call wrote.
+	Position string
+}
+
+// Chunk is one value of a stream.
+type Chunk struct {
+	Value       json.RawMessage
+	Attachments [][]byte
+}
+
+// Execute runs a tool and returns its result.
+//
+// Errors: as Execute and ExecuteInSession of package snakepit.
+func (c *Client) Execute(ctx context.Context, call Call) (*Result, error) {
+	inv, err := call.message()
+	if err != nil {
+		return nil, err
+	}
+	res, err := c.calls.Execute(ctx, connect.NewRequest(&snakepitv1.ExecuteRequest{Invocation: inv}))
+	if err != nil {
+		return nil, err
+	}
+	return resultOf(res.Msg), nil
+}
+
+// Stream runs a tool and yields its chunks as they come. An error ends the
+// sequence; leaving the loop early cancels the tool.
+func (c *Client) Stream(ctx context.Context, call Call) iter.Seq2[*Chunk, error] {
+	return func(yield func(*Chunk, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		inv, err := call.message()
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		stream, err := c.calls.Stream(ctx, connect.NewRequest(&snakepitv1.StreamRequest{Invocation: inv}))
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		defer func() {
+			// The stream is over or given up: nothing is left to be learned
+			// from how its connection closes.
+			cancel()
+			_ = stream.Close()
+		}()
+		done := false
+		for stream.Receive() {
+			if chunk := stream.Msg().GetChunk(); chunk != nil {
+				if !yield(&Chunk{Value: chunk.Value, Attachments: chunk.Attachments}, nil) {
+					return
+				}
+			}
+			done = stream.Msg().GetDone() != nil
+		}
+		switch err := stream.Err(); {
+		case err != nil:
+			yield(nil, err)
+		case !done:
+			yield(nil, fmt.Errorf("stream %s: %w: the server closed the connection before the end", call.Tool, session.ErrUnknown))
+		}
+	}
+}
+
+func (call Call) message() (*snakepitv1.Invocation, error) {
+	inv := &snakepitv1.Invocation{
+		Tool: call.Tool, Attachments: call.Attachments, Session: call.Session, SessionMustExist: call.MustExist,
+		Pool: call.Pool, CallId: call.ID, Idempotent: call.Idempotent,
+	}
+	if call.Timeout != 0 {
+		inv.Timeout = durationpb.New(call.Timeout)
+	}
+	switch args := call.Args.(type) {
+	case nil:
+	case json.RawMessage:
+		inv.Arguments = args
+	default:
+		encoded, err := json.Marshal(args)
+		if err != nil {
+			return nil, fmt.Errorf("encode the arguments of %s: %w: %w", call.Tool, session.ErrInvalid, err)
+		}
+		inv.Arguments = encoded
+	}
+	return inv, nil
+}
+
+func resultOf(m *snakepitv1.ExecuteResponse) *Result {
+	return &Result{
+		Value: m.GetResult(), Attachments: m.GetAttachments(), Worker: m.GetWorker(),
+		StateVersion: m.GetStateVersion(), Position: m.GetPosition(),
+	}
+}
+
+// Decode decodes the value as encoding/json does.
+func (r *Result) Decode(v any) error { return decode(r.Value, v) }
+
+// Bytes returns the value of a tool that returned bytes.
+func (r *Result) Bytes() ([]byte, bool) { return bytesOf(r.Value, r.Attachments) }
+
+// Decode decodes the value as encoding/json does.
+func (c *Chunk) Decode(v any) error { return decode(c.Value, v) }
+
+// Bytes returns the value of a chunk of bytes.
+func (c *Chunk) Bytes() ([]byte, bool) { return bytesOf(c.Value, c.Attachments) }
+
+func decode(value json.RawMessage, v any) error {
+	if err := json.Unmarshal(value, v); err != nil {
+		return fmt.Errorf("decode result: %w", err)
+	}
+	return nil
+}
+
+func bytesOf(value json.RawMessage, attachments [][]byte) ([]byte, bool) {
+	var m struct {
+		Index *int `json:"$bytes"`
+	}
+	if json.Unmarshal(value, &m) != nil || m.Index == nil || *m.Index < 0 || *m.Index >= len(attachments) {
+		return nil, false
+	}
+	return attachments[*m.Index], true
+}
