@@ -299,11 +299,11 @@ func TestDelete(t *testing.T) {
 		}
 	}
 	for name, err := range map[string]error{
-		"get":    func() error { _, err := st.Get(t.Context(), "s"); return err }(),
-		"touch":  func() error { _, err := st.Touch(t.Context(), "s"); return err }(),
-		"update": func() error { _, err := st.Patch(t.Context(), "s", session.Patch{}); return err }(),
-		"claim":  func() error { _, err := st.Claim(t.Context(), "s", session.Owner{Process: "p"}); return err }(),
-		"commit": func() error { _, err := st.Commit(t.Context(), "s", session.Commit{}); return err }(),
+		"get":      func() error { _, err := st.Get(t.Context(), "s"); return err }(),
+		"touch":    func() error { _, err := st.Touch(t.Context(), "s"); return err }(),
+		"update":   func() error { _, err := st.Patch(t.Context(), "s", session.Patch{}); return err }(),
+		"claim":    func() error { _, err := st.Claim(t.Context(), "s", session.Owner{Process: "p"}); return err }(),
+		"commit":   func() error { _, err := st.Commit(t.Context(), "s", session.Commit{}); return err }(),
 		"programs": func() error { _, err := st.Programs(t.Context(), "s"); return err }(),
 	} {
 		if !errors.Is(err, session.ErrNotFound) {
