@@ -6,6 +6,7 @@ import (
 	"github.com/snakepit-go/snakepit/session/diskstore"
 	"github.com/snakepit-go/snakepit/session/driver"
 	"github.com/snakepit-go/snakepit/session/drivertest"
+	"github.com/snakepit-go/snakepit/session/memstore"
 )
 
 func harness(opts *diskstore.Options) drivertest.Harness {
@@ -29,4 +30,10 @@ func TestDriver(t *testing.T) {
 	t.Run("relaxed", func(t *testing.T) { drivertest.Run(t, harness(&diskstore.Options{Relaxed: true})) })
 	t.Run("no cache", func(t *testing.T) { drivertest.Run(t, harness(&diskstore.Options{CacheBytes: -1})) })
 	t.Run("small cache", func(t *testing.T) { drivertest.Run(t, harness(&diskstore.Options{CacheBytes: 2000})) })
+}
+
+// TestSameAsMemory plays the same histories on this driver and on memstore.
+func TestSameAsMemory(t *testing.T) {
+	memory := drivertest.Harness{Open: func(testing.TB) driver.Store { return memstore.New() }}
+	drivertest.Compare(t, memory, harness(nil))
 }

@@ -135,9 +135,16 @@ func testClosed(t *testing.T, h Harness) {
 		s := open(t, h)
 		var users sync.WaitGroup
 		started := make(chan struct{}, 4)
+		closed := make(chan struct{})
 		for user := range 4 {
 			users.Go(func() {
 				for n := 0; ; n++ {
+					late := false
+					select {
+					case <-closed:
+						late = true
+					default:
+					}
 					id := fmt.Sprintf("s%d-%d", user, n)
 					_, err := s.Apply(t.Context(), id, &driver.Batch{If: driver.IfAbsent, Head: []byte("h"), Body: []byte("b"), Op: opID()})
 					if err == nil {
@@ -146,10 +153,10 @@ func testClosed(t *testing.T, h Harness) {
 					if n == 3 {
 						started <- struct{}{}
 					}
-					if err != nil {
-						if !errors.Is(err, driver.ErrClosed) {
-							t.Errorf("while closing: error %v, want %v", err, driver.ErrClosed)
-						}
+					if (err != nil || late) && !errors.Is(err, driver.ErrClosed) {
+						t.Errorf("while closing, or after: error %v, want %v", err, driver.ErrClosed)
+					}
+					if err != nil || late {
 						return
 					}
 				}
@@ -161,6 +168,7 @@ func testClosed(t *testing.T, h Harness) {
 		if err := s.Close(); err != nil {
 			t.Errorf("Close: %v", err)
 		}
+		close(closed)
 		users.Wait()
 	})
 }
