@@ -1,0 +1,189 @@
+// Package telemetry makes Prometheus metrics of what sessions and pools report.
+//
+// The packages that are measured know nothing of it: they call the functions of
+// an observer, which Metrics fills in, and whatever is a state rather than an
+// event is read when it is scraped. Metrics registers on the Registerer it is
+// given and starts no goroutine.
+//
+// # Concurrency and failure
+//
+// All functions are safe for concurrent use and cost two atomic additions on
+// the paths that run millions of times a second. Labels have few values: never
+// a session, and never a worker, which has a new generation after each restart.
+//
+// testdata/metrics.txt lists every metric; a test holds it to the code.
+package telemetry
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/snakepit-go/snakepit"
+	"github.com/snakepit-go/snakepit/session"
+	"github.com/snakepit-go/snakepit/worker"
+)
+
+// Metrics are the metrics of one engine.
+type Metrics struct {
+	driver string
+
+	operations *prometheus.CounterVec
+	durations  *prometheus.HistogramVec
+	lives      *prometheus.CounterVec
+	// operation holds the children of operations and durations that were used
+	// once, by operation and result: a look-up by label costs more than a read
+	// from memory.
+	operation [][]atomic.Pointer[operation]
+
+	calls     *prometheus.CounterVec
+	callTime  *prometheus.HistogramVec
+	queueTime *prometheus.HistogramVec
+	restarts  *prometheus.CounterVec
+	exits     *prometheus.CounterVec
+	starts    *prometheus.HistogramVec
+	saturated *prometheus.CounterVec
+}
+
+type operation struct {
+	count    prometheus.Counter
+	duration prometheus.Observer
+}
+
+// Buckets from a microsecond, which is a session read from memory, to the ten
+// seconds after which a caller has left the queue.
+var (
+	operationBuckets = prometheus.ExponentialBuckets(1e-6, 4, 12)
+	callBuckets      = prometheus.ExponentialBuckets(50e-6, 3, 13)
+)
+
+// New registers the metrics of an engine whose sessions are kept by the named
+// driver.
+func New(reg prometheus.Registerer, driver string) (*Metrics, error) {
+	m := &Metrics{
+		driver: driver,
+		operations: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "snakepit_session_operations_total", Help: "Operations on the session store.",
+		}, []string{"op", "driver", "result"}),
+		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "snakepit_session_operation_duration_seconds", Help: "Time of operations on the session store.",
+			Buckets: operationBuckets,
+		}, []string{"op", "driver"}),
+		lives: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "snakepit_sessions_total", Help: "Sessions created, deleted and expired.",
+		}, []string{"event"}),
+		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "snakepit_pool_calls_total", Help: "Calls given to workers, by result.",
+		}, []string{"pool", "result"}),
+		callTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "snakepit_pool_call_duration_seconds", Help: "Time of calls in workers, without queueing.",
+			Buckets: callBuckets,
+		}, []string{"pool"}),
+		queueTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "snakepit_pool_queue_duration_seconds", Help: "Time that calls waited for a worker.",
+			Buckets: callBuckets,
+		}, []string{"pool"}),
+		restarts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "snakepit_pool_restarts_total", Help: "Restarts of workers, by reason.",
+		}, []string{"pool", "reason"}),
+		exits: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "snakepit_pool_worker_exits_total", Help: "Ends of workers, by whether they were asked to end.",
+		}, []string{"pool", "expected"}),
+		starts: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "snakepit_pool_worker_start_duration_seconds", Help: "Time from the start of a worker until it is ready.",
+			Buckets: prometheus.ExponentialBuckets(0.01, 2, 12),
+		}, []string{"pool"}),
+		saturated: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "snakepit_pool_saturated_total", Help: "Callers refused because the queue was full.",
+		}, []string{"pool"}),
+	}
+	m.operation = make([][]atomic.Pointer[operation], len(session.Operations()))
+	for op := range m.operation {
+		m.operation[op] = make([]atomic.Pointer[operation], len(session.Results()))
+	}
+	for _, c := range []prometheus.Collector{
+		m.operations, m.durations, m.lives,
+		m.calls, m.callTime, m.queueTime, m.restarts, m.exits, m.starts, m.saturated,
+	} {
+		if err := reg.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// Sessions returns the observer for session.Options.
+func (m *Metrics) Sessions() session.Observer {
+	created, deleted, expired := m.lives.WithLabelValues("created"), m.lives.WithLabelValues("deleted"), m.lives.WithLabelValues("expired")
+	return session.Observer{
+		Operation: func(op session.Operation, result session.Result, d time.Duration) {
+			child := m.operation[op][result].Load()
+			if child == nil {
+				child = &operation{
+					count:    m.operations.WithLabelValues(op.String(), m.driver, result.String()),
+					duration: m.durations.WithLabelValues(op.String(), m.driver),
+				}
+				m.operation[op][result].Store(child)
+			}
+			child.count.Inc()
+			child.duration.Observe(d.Seconds())
+		},
+		Created: func(string, string) { created.Inc() },
+		Deleted: func(string, string) { deleted.Inc() },
+		Expired: func(string, string) { expired.Inc() },
+	}
+}
+
+// Workers returns the observer for the engine's pools.
+func (m *Metrics) Workers() worker.Observer {
+	return worker.Observer{
+		CallDone: func(pool, result string, queued, ran time.Duration) {
+			m.calls.WithLabelValues(pool, result).Inc()
+			m.callTime.WithLabelValues(pool).Observe(ran.Seconds())
+			m.queueTime.WithLabelValues(pool).Observe(queued.Seconds())
+		},
+		WorkerStarted: func(pool, _ string, took time.Duration) {
+			m.starts.WithLabelValues(pool).Observe(took.Seconds())
+		},
+		WorkerExited: func(pool, _ string, exit worker.Exit) {
+			expected := "false"
+			if exit.Expected {
+				expected = "true"
+			}
+			m.exits.WithLabelValues(pool, expected).Inc()
+		},
+		Restart:   func(pool, reason string) { m.restarts.WithLabelValues(pool, reason).Inc() },
+		Saturated: func(pool string) { m.saturated.WithLabelValues(pool).Inc() },
+	}
+}
+
+// Pools returns a collector of the state of pools, which it reads when it is
+// scraped.
+func Pools(read func() []snakepit.PoolInfo) prometheus.Collector {
+	return poolCollector(read)
+}
+
+type poolCollector func() []snakepit.PoolInfo
+
+var (
+	poolWorkers = prometheus.NewDesc("snakepit_pool_workers", "Workers of a pool, by state: configured, ready (busy or not), busy.",
+		[]string{"pool", "state"}, nil)
+	poolQueue = prometheus.NewDesc("snakepit_pool_queue_length", "Calls that wait for a worker.", []string{"pool"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (poolCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- poolWorkers
+	ch <- poolQueue
+}
+
+// Collect implements prometheus.Collector.
+func (read poolCollector) Collect(ch chan<- prometheus.Metric) {
+	for _, p := range read() {
+		for state, n := range map[string]int{"configured": p.Size, "ready": p.Ready, "busy": p.Busy} {
+			ch <- prometheus.MustNewConstMetric(poolWorkers, prometheus.GaugeValue, float64(n), p.Name, state)
+		}
+		ch <- prometheus.MustNewConstMetric(poolQueue, prometheus.GaugeValue, float64(p.Queued), p.Name)
+	}
+}

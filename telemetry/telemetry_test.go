@@ -1,0 +1,140 @@
+package telemetry_test
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/snakepit-go/snakepit"
+	"github.com/snakepit-go/snakepit/session"
+	"github.com/snakepit-go/snakepit/session/memstore"
+	"github.com/snakepit-go/snakepit/telemetry"
+	"github.com/snakepit-go/snakepit/worker"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden file")
+
+// used returns a registry whose every metric has a value.
+func used(t testing.TB) (*prometheus.Registry, *telemetry.Metrics) {
+	t.Helper()
+	reg := prometheus.NewRegistry()
+	m, err := telemetry.New(reg, "memory")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reg.MustRegister(telemetry.Pools(func() []snakepit.PoolInfo {
+		return []snakepit.PoolInfo{{Name: "default", Size: 4, Ready: 3, Busy: 2, Queued: 1}}
+	}))
+	w := m.Workers()
+	w.CallDone("default", "ok", time.Millisecond, time.Second)
+	w.WorkerStarted("default", "default-1", time.Second)
+	w.WorkerExited("default", "default-1", worker.Exit{})
+	w.Restart("default", "exited")
+	w.Saturated("default")
+	store, err := session.New(memstore.New(), &session.Options{Observer: m.Sessions()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	for range 2 {
+		if _, _, err := store.Create(t.Context(), "s", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := store.Peek(t.Context(), "missing"); err == nil {
+		t.Fatal("found a session that is missing")
+	}
+	return reg, m
+}
+
+func TestMetricNames(t *testing.T) {
+	reg, _ := used(t)
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for _, f := range families {
+		var labels []string
+		for _, l := range f.Metric[0].Label {
+			labels = append(labels, l.GetName())
+		}
+		slices.Sort(labels)
+		lines = append(lines, f.GetName()+" "+strings.ToLower(f.GetType().String())+" "+strings.Join(labels, ","))
+	}
+	got := strings.Join(lines, "\n") + "\n"
+	golden := filepath.Join("testdata", "metrics.txt")
+	if *update {
+		if err := os.WriteFile(golden, []byte(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("metrics have changed; dashboards and alerts use these names. Now:\n%s(go test ./telemetry -update accepts that)", got)
+	}
+	if problems, err := testutil.GatherAndLint(reg); err != nil || len(problems) > 0 {
+		t.Errorf("lint: %v, %v", problems, err)
+	}
+}
+
+func TestValues(t *testing.T) {
+	reg, _ := used(t)
+	err := testutil.GatherAndCompare(reg, strings.NewReader(`
+# HELP snakepit_session_operations_total Operations on the session store.
+# TYPE snakepit_session_operations_total counter
+snakepit_session_operations_total{driver="memory",op="create",result="ok"} 2
+snakepit_session_operations_total{driver="memory",op="peek",result="not_found"} 1
+# HELP snakepit_sessions_total Sessions created, deleted and expired.
+# TYPE snakepit_sessions_total counter
+snakepit_sessions_total{event="created"} 1
+snakepit_sessions_total{event="deleted"} 0
+snakepit_sessions_total{event="expired"} 0
+# HELP snakepit_pool_workers Workers of a pool, by state: configured, ready (busy or not), busy.
+# TYPE snakepit_pool_workers gauge
+snakepit_pool_workers{pool="default",state="busy"} 2
+snakepit_pool_workers{pool="default",state="configured"} 4
+snakepit_pool_workers{pool="default",state="ready"} 3
+`), "snakepit_session_operations_total", "snakepit_sessions_total", "snakepit_pool_workers")
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTwoEnginesNeedTwoRegisterers(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	if _, err := telemetry.New(reg, "memory"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := telemetry.New(reg, "memory"); err == nil {
+		t.Error("the same metrics were registered twice")
+	}
+}
+
+func BenchmarkOperation(b *testing.B) {
+	m, err := telemetry.New(prometheus.NewRegistry(), "memory")
+	if err != nil {
+		b.Fatal(err)
+	}
+	observe := m.Sessions().Operation
+	b.SetParallelism(32)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			observe(session.OpGet, session.ResultOK, time.Microsecond)
+		}
+	})
+}
