@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"strings"
 	"time"
 
@@ -18,7 +17,7 @@ func Example() {
 	ctx := context.Background()
 	sessions, err := session.New(memstore.New(), &session.Options{DefaultTTL: 30 * time.Minute})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer sessions.Close()
 
@@ -27,13 +26,13 @@ func Example() {
 		Vars:   map[string]json.RawMessage{"notes": json.RawMessage(`["milk"]`)},
 	})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	fmt.Println("created:", created)
 
 	s, err := sessions.Get(ctx, "alice")
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	fmt.Println(string(s.Vars()), s.TTL())
 	// Output:
@@ -45,11 +44,11 @@ func ExampleStore_Update() {
 	ctx := context.Background()
 	sessions, err := session.New(memstore.New(), nil)
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer sessions.Close()
 	if _, _, err := sessions.Create(ctx, "alice", nil); err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 
 	// The function runs again if another writer came first.
@@ -64,12 +63,12 @@ func ExampleStore_Update() {
 	}
 	for range 3 {
 		if _, err := sessions.Update(ctx, "alice", count); err != nil {
-			log.Fatal(err)
+			panic(err)
 		}
 	}
 	s, err := sessions.Peek(ctx, "alice")
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	visits, _ := s.Var("visits")
 	fmt.Println(string(visits))
@@ -80,17 +79,17 @@ func ExampleStore_Put() {
 	ctx := context.Background()
 	sessions, err := session.New(memstore.New(), nil)
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer sessions.Close()
 	s, _, err := sessions.Create(ctx, "alice", nil)
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 
 	mine := session.Content{Vars: map[string]json.RawMessage{"color": json.RawMessage(`"red"`)}}
 	if _, err := sessions.Put(ctx, "alice", s.Revision(), mine); err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	// The revision has been used: somebody who still has it is told.
 	_, err = sessions.Put(ctx, "alice", s.Revision(), session.Content{})
@@ -102,19 +101,19 @@ func ExampleStore_All() {
 	ctx := context.Background()
 	sessions, err := session.New(memstore.New(), nil)
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer sessions.Close()
 	for i, team := range []string{"red", "blue", "red"} {
 		id := fmt.Sprintf("user/%d", i)
 		if _, _, err := sessions.Create(ctx, id, &session.CreateOptions{Labels: map[string]string{"team": team}}); err != nil {
-			log.Fatal(err)
+			panic(err)
 		}
 	}
 
 	for s, err := range sessions.All(ctx, session.ListOptions{Prefix: "user/", Labels: map[string]string{"team": "red"}}) {
 		if err != nil {
-			log.Fatal(err)
+			panic(err)
 		}
 		fmt.Println(s.ID())
 	}
@@ -127,28 +126,28 @@ func ExampleStore_PutProgram() {
 	ctx := context.Background()
 	sessions, err := session.New(memstore.New(), nil)
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer sessions.Close()
 	if _, _, err := sessions.Create(ctx, "alice", nil); err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 
 	source := strings.NewReader("print('hello')\n")
 	p, err := sessions.PutProgram(ctx, "alice", "hello.py", source, &session.ProgramOptions{ContentType: "text/x-python"})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	fmt.Println(p.Name, p.Size, p.SHA256[:8])
 
 	r, err := sessions.OpenProgram(ctx, "alice", "hello.py")
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer r.Close()
 	text, err := io.ReadAll(r) // verified by its SHA-256
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	fmt.Print(string(text))
 	// Output:
@@ -160,21 +159,21 @@ func ExampleStore_Commit() {
 	ctx := context.Background()
 	sessions, err := session.New(memstore.New(), nil)
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer sessions.Close()
 	if _, _, err := sessions.Create(ctx, "alice", nil); err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 
 	// A call begins: its process owns the session.
 	s, err := sessions.Claim(ctx, "alice", session.Owner{Node: "node-1", Process: "4f2a"})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	// Meanwhile another process takes over.
 	if _, err := sessions.Claim(ctx, "alice", session.Owner{Node: "node-2", Process: "9c01"}); err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	_, err = sessions.Commit(ctx, "alice", session.Commit{
 		Fence: s.Fence(),

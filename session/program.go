@@ -239,7 +239,7 @@ func (r *ProgramReader) Read(b []byte) (int, error) {
 	n, err := r.read(b, r.offset)
 	r.hash.Write(b[:n])
 	r.offset += int64(n)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		if sum := hex.EncodeToString(r.hash.Sum(nil)); sum != r.program.SHA256 {
 			return n, r.st().wrap(OpProgramRead, r.chunks.id, &CorruptError{r.chunks.id, r.chunks.part, "SHA-256 does not match"})
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -74,8 +75,7 @@ func makeView(rec *driver.Record) (*Session, error) {
 // damaged gives a defect its session; other errors say why a sound record
 // cannot be read.
 func damaged(id, part string, err error) error {
-	var d defect
-	if errors.As(err, &d) {
+	if d, ok := errors.AsType[defect](err); ok {
 		return &CorruptError{ID: id, Part: part, Reason: string(d)}
 	}
 	return fmt.Errorf("read %s: %w", part, err)
@@ -199,7 +199,7 @@ func (s *Session) Var(key string) (value json.RawMessage, ok bool) {
 	pairs(s.body(), bodyVar, func(k, v []byte) bool {
 		seen++
 		if string(k) == key {
-			value, ok = v[:len(v):len(v)], true
+			value, ok = slices.Clip(v), true
 		}
 		return !ok
 	})
@@ -212,7 +212,7 @@ func (s *Session) Var(key string) (value json.RawMessage, ok bool) {
 func (s *Session) indexVars() {
 	index := make(map[string]json.RawMessage)
 	pairs(s.body(), bodyVar, func(k, v []byte) bool {
-		index[string(k)] = v[:len(v):len(v)]
+		index[string(k)] = slices.Clip(v)
 		return true
 	})
 	s.vars.Store(&index)

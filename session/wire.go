@@ -24,7 +24,7 @@ func nextField(b []byte) (f field, rest []byte, err error) {
 		return f, nil, defect("damaged field tag")
 	}
 	f.number, f.kind = num, kind
-	m := 0
+	var m int
 	switch kind {
 	case protowire.VarintType:
 		f.varint, m = consumeVarint(b[n:])
