@@ -89,34 +89,33 @@ func (p *Pool) wait(ctx context.Context, wt *waiter) (*Lease, error) {
 		defer t.Stop()
 		timeout = t.C
 	}
-	var late error
+	timedOut := false
 	select {
 	case g := <-wt.granted:
 		return p.accept(g, began)
 	case <-ctx.Done():
-		late = context.Cause(ctx)
 	case <-timeout:
-		late = ErrQueueTimeout
+		timedOut = true
 	}
 
 	p.mu.Lock()
 	if p.queue.leave(wt) {
 		defer p.mu.Unlock()
 		p.leave()
-		if late == ErrQueueTimeout {
-			p.queueTimeouts++
-			late = p.errorf("%w after %v: %d callers wait for %d workers",
-				ErrQueueTimeout, p.opts.QueueTimeout, p.queue.len, len(p.places))
+		if !timedOut {
+			return nil, context.Cause(ctx)
 		}
-		return nil, late
+		p.queueTimeouts++
+		return nil, p.errorf("%w after %v: %d other callers wait for %d workers",
+			ErrQueueTimeout, p.opts.QueueTimeout, p.queue.len, len(p.places))
 	}
 	p.mu.Unlock()
 	// The grant came at the same moment. A caller whose context has ended has
 	// no use for it; one that waited a little too long has.
 	lease, err := p.accept(<-wt.granted, began)
-	if err == nil && late != ErrQueueTimeout {
+	if err == nil && !timedOut {
 		lease.Release()
-		return nil, late
+		return nil, context.Cause(ctx)
 	}
 	return lease, err
 }

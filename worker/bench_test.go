@@ -18,7 +18,7 @@ func benchPool(b *testing.B) *worker.Pool {
 
 func BenchmarkAcquireRelease(b *testing.B) {
 	p := benchPool(b)
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(b.Context())
 	defer cancel()
 	b.ReportAllocs()
 	for b.Loop() {
@@ -32,7 +32,7 @@ func BenchmarkAcquireRelease(b *testing.B) {
 
 func BenchmarkAcquireRelease8Callers(b *testing.B) {
 	p := benchPool(b)
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(b.Context())
 	defer cancel()
 	b.ReportAllocs()
 	b.SetParallelism(max(8/runtime.GOMAXPROCS(0), 1))
@@ -73,7 +73,7 @@ func BenchmarkHandOver(b *testing.B) {
 func BenchmarkLeaseCall(b *testing.B) {
 	opts := fast(instant{&workertest.Fake{}})
 	p := startPool(b, opts)
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(b.Context())
 	defer cancel()
 	call := &worker.Call{Tool: "nothing"}
 	b.ReportAllocs()

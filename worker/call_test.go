@@ -84,12 +84,12 @@ func TestCancelGrace(t *testing.T) {
 		if took := time.Since(began); took != time.Second {
 			t.Errorf("the caller waited %v", took)
 		}
-		time.Sleep(4*time.Second - 1)
+		time.Sleep(4*time.Second - time.Nanosecond)
 		synctest.Wait()
 		if w := p.Workers()[0]; w.Generation != 1 || w.State != worker.StateBusy {
 			t.Fatalf("before the grace is over: %+v", w)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		if w := p.Workers()[0]; w.State != worker.StateBackoff || w.LastExit != "killed by signal 9 (SIGKILL)" {
 			t.Fatalf("after the grace: %+v", w)

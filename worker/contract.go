@@ -69,7 +69,8 @@ type Conn interface {
 	// gone. A second Stop waits for the same end.
 	Stop(ctx context.Context) error
 
-	// Kill ends the worker and its process group at once, without waiting.
+	// Kill ends the worker and its process group at once, without waiting. It
+	// does nothing to one that is gone.
 	Kill()
 
 	// Done is closed when the worker is gone, for whatever reason.

@@ -170,7 +170,13 @@ func (p *Pool) Drain(ctx context.Context) error {
 	case <-ctx.Done():
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		return p.errorf("drain: %d calls are not done: %w", p.admitted, context.Cause(ctx))
+		running := 0
+		for _, pl := range p.places {
+			if pl.worker != nil {
+				running += pl.worker.load
+			}
+		}
+		return p.errorf("drain: %d calls run and %d wait: %w", running, p.queue.len, context.Cause(ctx))
 	}
 }
 
@@ -306,7 +312,7 @@ func (p *Pool) offer(w *instance) {
 }
 
 // Tools returns what the workers offer, as the newest of them declared it;
-// nil before the first is ready.
+// nil before the first is ready. The slice is shared.
 func (p *Pool) Tools() []Tool {
 	if set := p.tools.Load(); set != nil {
 		return set.list

@@ -19,6 +19,7 @@ func TestManyCallers(t *testing.T) {
 	const callers, rounds, capacity = 300, 40, 2
 	running := make(map[*workertest.Worker]int)
 	var mu sync.Mutex
+	var runs atomic.Uint64
 	f := &workertest.Fake{Capacity: capacity, Tools: []workertest.Tool{{
 		Tool: worker.Tool{Name: "work", Idempotent: true},
 		Run: func(inv *workertest.Invocation) (any, error) {
@@ -33,7 +34,7 @@ func TestManyCallers(t *testing.T) {
 				defer mu.Unlock()
 				running[inv.Worker()]--
 			}()
-			switch rand.N(400) {
+			switch runs.Add(1) % 60 {
 			case 0:
 				inv.Worker().Crash()
 			case 1, 2, 3:

@@ -91,8 +91,7 @@ func (pl *place) start(ctx context.Context) (*instance, error) {
 
 // startError makes every failure of a start one that names the worker.
 func (pl *place) startError(limited context.Context, err error) error {
-	var se *StartError
-	if errors.As(err, &se) {
+	if _, ok := errors.AsType[*StartError](err); ok {
 		return err
 	}
 	reason := err.Error()

@@ -40,8 +40,7 @@ func (inv *Invocation) Args(v any) error {
 		return nil
 	}
 	err := json.Unmarshal(inv.call.Args, v)
-	var mismatch *json.UnmarshalTypeError
-	if errors.As(err, &mismatch) {
+	if mismatch, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return &worker.ToolError{
 			Kind: worker.InvalidArguments, Type: "TypeError", Parameter: mismatch.Field,
 			Message: "argument " + mismatch.Field + " cannot be a " + mismatch.Value,

@@ -123,7 +123,7 @@ func (s suite) startLogging(t testing.TB, log *slog.Logger) worker.Conn {
 	return conn
 }
 
-// bounded is the context of what must come to its end by itself.
+// bounded is the context of what must come to an end by itself.
 func bounded(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
@@ -394,11 +394,11 @@ func (s suite) descriptors(t *testing.T) {
 	for range 3 {
 		round()
 	}
-	end := time.Now().Add(patience)
-	for count() > before {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(patience); count() > before; <-tick.C {
 		if time.Now().After(end) {
 			t.Fatalf("%d open files, %d before nine workers came and went", count(), before)
 		}
-		time.Sleep(time.Millisecond)
 	}
 }

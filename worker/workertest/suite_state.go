@@ -21,8 +21,8 @@ const (
 	another     = "ffeeddccbbaa99887766554433221100"
 )
 
-// held is the state of a call that relies on what the worker holds; with adds
-// the variables.
+// heldState is the session of a call that relies on what the worker holds;
+// fullState brings the variables.
 func heldState(version uint64) *worker.SessionState {
 	return &worker.SessionState{ID: "s1", Incarnation: incarnation, Version: version}
 }
@@ -33,7 +33,7 @@ func fullState(version uint64, vars string) *worker.SessionState {
 	return s
 }
 
-// note calls remember and checks its count and the change it reports.
+// wantNote calls remember and checks its count and the change it reports.
 func wantNote(t testing.TB, conn worker.Conn, state *worker.SessionState, text, notes string) {
 	t.Helper()
 	var out struct{ Count int }

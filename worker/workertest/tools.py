@@ -32,13 +32,13 @@ def sleep(seconds: float, notify: str = "") -> str:
 @tool
 def slow_cancel(seconds: float, notify: str = "") -> str:
     end = time.monotonic() + seconds
-    _notify(notify)
-    while True:
-        left = end - time.monotonic()
-        if left <= 0:
-            return "slept"
+    while True:  # Cancelled is raised once, anywhere in here
         try:
-            time.sleep(left)
+            name, notify = notify, ""
+            _notify(name)
+            while (left := end - time.monotonic()) > 0:
+                time.sleep(left)
+            return "slept"
         except Cancelled:
             pass
 
