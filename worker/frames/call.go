@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 
 	"github.com/snakepit-go/snakepit/worker"
@@ -15,17 +14,10 @@ type call struct {
 	*worker.Call
 	hosting
 
-	// chunks holds at most a window of them, so that the reading goroutine
-	// never waits for the caller; nil unless the call streams.
-	chunks chan worker.Chunk
 	// given is set when nobody waits for the call any more.
 	given atomic.Bool
-
-	mu sync.Mutex
-	// fault is why the stream failed on our side.
-	fault error
-	// faulty is closed when fault is set.
-	faulty chan struct{}
+	// stream is nil unless the call streams.
+	stream *stream
 }
 
 // Call implements worker.Conn.
@@ -39,8 +31,7 @@ func (c *conn) Call(ctx context.Context, req *worker.Call) (*worker.Result, erro
 	cl := &call{Call: req}
 	cl.hosting.ctx = ctx
 	if req.OnChunk != nil {
-		cl.chunks = make(chan worker.Chunk, c.opts.Window)
-		cl.faulty = make(chan struct{})
+		cl.stream = newStream(c.opts.Window)
 	}
 	r, ok := c.register(cl)
 	if !ok {
@@ -73,15 +64,13 @@ func (c *conn) Call(ctx context.Context, req *worker.Call) (*worker.Result, erro
 			return nil, &worker.UnansweredError{Err: context.Cause(ctx), Answered: c.done}
 		}
 	}
-	if cl.chunks != nil {
-		return c.stream(ctx, r)
+	if cl.stream != nil {
+		return c.deliver(ctx, r)
 	}
-	select {
-	case <-r.done:
-		return r.res, r.err
-	case <-ctx.Done():
-		return nil, c.giveUp(r, context.Cause(ctx))
+	if err := c.wait(ctx, r); err != nil {
+		return nil, c.giveUp(r, err)
 	}
+	return r.res, r.err
 }
 
 // checkCall makes sure that the header will be JSON: a worker could not tell
@@ -100,64 +89,6 @@ func checkCall(req *worker.Call) error {
 	return nil
 }
 
-// stream delivers chunks until the call is answered.
-func (c *conn) stream(ctx context.Context, r *request) (*worker.Result, error) {
-	panicked := true
-	defer func() {
-		if panicked {
-			_ = c.giveUp(r, nil)
-		}
-	}()
-	res, err := c.deliver(ctx, r)
-	panicked = false
-	return res, err
-}
-
-func (c *conn) deliver(ctx context.Context, r *request) (*worker.Result, error) {
-	owed := 0 // chunks consumed and not credited yet
-	consume := func(ch worker.Chunk) error {
-		if err := r.OnChunk(ch); err != nil {
-			return c.giveUp(r, err)
-		}
-		if owed++; owed >= (c.opts.Window+1)/2 {
-			c.credit(r.id, owed)
-			owed = 0
-		}
-		return nil
-	}
-	for {
-		select {
-		case ch := <-r.chunks:
-			if err := consume(ch); err != nil {
-				return nil, err
-			}
-			continue
-		default:
-		}
-		select {
-		case ch := <-r.chunks:
-			if err := consume(ch); err != nil {
-				return nil, err
-			}
-		case <-r.done:
-			// The chunks came before the answer.
-			for len(r.chunks) > 0 {
-				if ctx.Err() != nil {
-					return nil, c.giveUp(r, context.Cause(ctx))
-				}
-				if err := consume(<-r.chunks); err != nil {
-					return nil, err
-				}
-			}
-			return r.res, r.err
-		case <-r.faulty:
-			return nil, c.giveUp(r, r.faultOf())
-		case <-ctx.Done():
-			return nil, c.giveUp(r, context.Cause(ctx))
-		}
-	}
-}
-
 // giveUp cancels a call that may not be answered yet.
 func (c *conn) giveUp(r *request, cause error) error {
 	r.given.Store(true)
@@ -171,66 +102,10 @@ func (c *conn) giveUp(r *request, cause error) error {
 		f.text("}}")
 		f.seal(nil)
 		c.post(f)
+		// Nobody waits for the answer, and the slot does.
+		c.idle.Reset(0)
 	}
 	return &worker.UnansweredError{Err: cause, Answered: r.done}
-}
-
-func (c *conn) credit(id int64, n int) {
-	f := newFrame()
-	f.notification("credit")
-	f.text(`{"call":`)
-	f.integer(id)
-	f.text(`,"n":`)
-	f.integer(int64(n))
-	f.text("}}")
-	f.seal(nil)
-	c.post(f)
-}
-
-// chunk takes a value that a running call yielded.
-func (c *conn) chunk(m *message) error {
-	r := c.find(m.payload.call)
-	if r == nil || r.call == nil || r.given.Load() {
-		return nil
-	}
-	parts, err := m.attachments()
-	if err != nil {
-		c.failStream(r.id, malformed(err))
-		return nil
-	}
-	ch := worker.Chunk{Value: m.payload.value, Attachments: parts}
-	if ch.Value == nil {
-		ch.Value = null
-	}
-	select {
-	case r.chunks <- ch:
-		return nil
-	default:
-	}
-	if r.given.Load() {
-		return nil
-	}
-	return violation("a chunk of call %d beyond its window of %d", r.id, cap(r.chunks))
-}
-
-// failStream makes a streaming call fail because of what the worker sent.
-func (c *conn) failStream(id int64, err error) {
-	r := c.find(id)
-	if r == nil || r.call == nil || r.chunks == nil {
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.fault == nil {
-		r.fault = err
-		close(r.faulty)
-	}
-}
-
-func (cl *call) faultOf() error {
-	cl.mu.Lock()
-	defer cl.mu.Unlock()
-	return cl.fault
 }
 
 // call makes the header and body of a call.

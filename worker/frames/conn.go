@@ -2,10 +2,10 @@ package frames
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -23,8 +23,8 @@ const (
 
 // conn is one running worker. It implements worker.Conn.
 //
-// Two goroutines live as long as it does: read, which nothing slow may hold up
-// because it serves all calls, and supervise, which sees to the end.
+// One goroutine lives as long as it does: supervise, which sees to the end. Who
+// reads what the worker sends is decided in read.go.
 type conn struct {
 	opts Options
 	spec worker.Spec
@@ -42,11 +42,20 @@ type conn struct {
 	nextID   int64
 	requests map[int64]*request // waiting for their answers; nil when the worker is gone
 	stopping bool
+	// readUntil is the last read deadline, set when the process has ended.
+	readUntil time.Time
 	// forgets are sessions to be named to the worker before anything else is
 	// sent, so that forgetting never concerns a later call.
 	forgets []string
 
-	readDone chan struct{}
+	// reading is held by whoever reads from the socket, for ever once it has
+	// ended; waiting counts those who would take it.
+	reading chan struct{}
+	waiting atomic.Int32
+	// idle makes a goroutine read when nobody else has for a moment.
+	idle *time.Timer
+
+	readDone chan struct{} // closed when the socket has ended
 	done     chan struct{}
 	exit     worker.Exit // valid once done is closed
 }
@@ -63,6 +72,23 @@ type request struct {
 
 	// call is the rest of it, if it is one.
 	*call
+}
+
+func (r *request) answered() bool {
+	select {
+	case <-r.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// news has a token after each change short of the answer; it may be nil.
+func (r *request) news() chan struct{} {
+	if r.call == nil || r.stream == nil {
+		return nil
+	}
+	return r.stream.news
 }
 
 func (c *conn) Info() worker.Info { return c.info }
@@ -102,13 +128,11 @@ func (c *conn) ask(ctx context.Context, method string) error {
 		c.take(r.id)
 		return err
 	}
-	select {
-	case <-r.done:
-		return r.err
-	case <-ctx.Done():
+	if err := c.wait(ctx, r); err != nil {
 		c.take(r.id)
-		return context.Cause(ctx)
+		return err
 	}
+	return r.err
 }
 
 func (c *conn) Forget(sessions ...string) {
@@ -191,26 +215,6 @@ func (c *conn) take(id int64) *request {
 	return r
 }
 
-// read dispatches what the worker sends, until its socket ends.
-func (c *conn) read() {
-	defer close(c.readDone)
-	for {
-		header, body, err := c.frames.next()
-		if err == nil {
-			err = c.dispatch(header, body)
-		}
-		if err == nil {
-			continue
-		}
-		var broken *protocolError
-		if errors.As(err, &broken) {
-			c.spec.Logger.Error("worker killed", "error", err)
-			c.proc.Kill()
-		}
-		return
-	}
-}
-
 // dispatch handles one frame. An error ends the connection.
 func (c *conn) dispatch(header, body []byte) error {
 	m, err := parse(header, body)
@@ -249,7 +253,9 @@ func (c *conn) unreadable(m *message, err error) error {
 		}
 		return nil
 	case m.method == "chunk" && m.payload.call != 0:
-		c.failStream(m.payload.call, malformed(err))
+		if r := c.find(m.payload.call); r != nil && r.call != nil && r.stream != nil {
+			r.stream.fail(malformed(err))
+		}
 		return nil
 	}
 	return violation("a header that cannot be read: %v", err)
@@ -261,10 +267,10 @@ func (c *conn) supervise() {
 	case <-c.readDone:
 		c.awaitProcess()
 	case <-c.proc.Done():
-		_ = c.socket.SetReadDeadline(time.Now().Add(drainWait))
-		<-c.readDone
+		c.readRest()
 	}
 	c.socket.Close()
+	c.idle.Stop()
 
 	c.mu.Lock()
 	c.exit = c.proc.Exit()

@@ -1,7 +1,6 @@
 package frames
 
 import (
-	"bufio"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -35,60 +34,92 @@ func violation(format string, args ...any) error {
 	return &protocolError{fmt.Sprintf(format, args...)}
 }
 
-// frameReader reads frames.
+// frameReader reads frames. An error of the stream that is not its end, such as
+// a deadline, leaves it where it was: next may be called again.
 type frameReader struct {
-	r   *bufio.Reader
+	r   io.Reader
 	max int
+
+	buf        []byte // buf[start:end] was read and not used yet
+	start, end int
+
+	// frame is the rest of a frame, without its prefix, as far as it has come;
+	// nil between two frames. length and header are what its prefix says.
+	frame          []byte
+	length, header int
 }
 
 func newFrameReader(r io.Reader, max int) *frameReader {
-	return &frameReader{r: bufio.NewReaderSize(r, 32<<10), max: max}
+	return &frameReader{r: r, max: max, buf: make([]byte, 32<<10)}
 }
 
 // next returns the header and body of the next frame, in memory of its own. At
 // the end of the stream between two frames the error is io.EOF.
 func (fr *frameReader) next() (header, body []byte, err error) {
-	prefix, err := fr.r.Peek(prefixLen)
-	if err != nil {
-		if err == io.EOF && len(prefix) > 0 {
-			err = io.ErrUnexpectedEOF
+	if fr.frame == nil {
+		if err := fr.begin(); err != nil {
+			return nil, nil, err
 		}
-		return nil, nil, err
 	}
-	n, h := uint64(binary.BigEndian.Uint32(prefix)), uint64(binary.BigEndian.Uint32(prefix[4:]))
-	if n < 4 || h > n-4 {
-		return nil, nil, violation("a header of %d bytes in a frame of %d", h, n)
+	for len(fr.frame) < fr.length {
+		if err := fr.extend(); err != nil {
+			return nil, nil, err
+		}
 	}
-	if n > uint64(fr.max) {
-		return nil, nil, violation("a frame of %d bytes, where %d are allowed", n, fr.max)
-	}
-	if _, err := fr.r.Discard(prefixLen); err != nil {
-		return nil, nil, err
-	}
-	rest, err := fr.read(int(n - 4))
-	if err != nil {
-		return nil, nil, err
-	}
-	return rest[:h:h], rest[h:], nil
+	frame := fr.frame
+	fr.frame = nil
+	return frame[:fr.header:fr.header], frame[fr.header:], nil
 }
 
-// read reads n bytes. A length that is only claimed costs little memory.
-func (fr *frameReader) read(n int) ([]byte, error) {
-	buf := make([]byte, min(n, eagerLen))
-	for have := 0; ; {
-		if _, err := io.ReadFull(fr.r, buf[have:]); err != nil {
-			if err == io.EOF {
+// begin reads a prefix and takes what is there of its frame.
+func (fr *frameReader) begin() error {
+	for fr.end-fr.start < prefixLen {
+		if fr.start > 0 {
+			fr.end = copy(fr.buf, fr.buf[fr.start:fr.end])
+			fr.start = 0
+		}
+		n, err := fr.r.Read(fr.buf[fr.end:])
+		fr.end += n
+		if n == 0 && err != nil {
+			if err == io.EOF && fr.end > 0 {
 				err = io.ErrUnexpectedEOF
 			}
-			return nil, err
+			return err
 		}
-		have = len(buf)
-		if have == n {
-			return buf, nil
-		}
-		next := min(n, 4*have)
-		buf = slices.Grow(buf, next-have)[:next]
 	}
+	prefix := fr.buf[fr.start:]
+	n, h := uint64(binary.BigEndian.Uint32(prefix)), uint64(binary.BigEndian.Uint32(prefix[4:]))
+	if n < 4 || h > n-4 {
+		return violation("a header of %d bytes in a frame of %d", h, n)
+	}
+	if n > uint64(fr.max) {
+		return violation("a frame of %d bytes, where %d are allowed", n, fr.max)
+	}
+	fr.length, fr.header = int(n-4), int(h)
+	fr.start += prefixLen
+	have := min(fr.length, fr.end-fr.start)
+	fr.frame = make([]byte, have, min(fr.length, max(have, eagerLen)))
+	copy(fr.frame, fr.buf[fr.start:])
+	fr.start += have
+	return nil
+}
+
+// extend reads more of a frame. A length that is only claimed costs little
+// memory.
+func (fr *frameReader) extend() error {
+	have := len(fr.frame)
+	if have == cap(fr.frame) {
+		fr.frame = slices.Grow(fr.frame, min(fr.length, 4*have)-have)
+	}
+	n, err := fr.r.Read(fr.frame[have:min(cap(fr.frame), fr.length)])
+	fr.frame = fr.frame[:have+n]
+	if n == 0 && err != nil {
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return err
+	}
+	return nil
 }
 
 // frame is a frame being made. Large values stay where they are until it is

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"syscall"
+	"time"
 
 	"github.com/snakepit-go/snakepit/worker"
 )
@@ -98,7 +99,7 @@ func (t *transport) Start(ctx context.Context, spec worker.Spec) (worker.Conn, e
 	if err := c.greet(ctx); err != nil {
 		return nil, c.startError(ctx, err, stderr)
 	}
-	go c.read()
+	c.idle.Reset(0)
 	go c.supervise()
 	return c, nil
 }
@@ -113,9 +114,12 @@ func newConn(opts Options, spec worker.Spec, proc worker.Process) *conn {
 		frames:   newFrameReader(proc.Conn(), DefaultMaxFrame),
 		writing:  make(chan struct{}, 1),
 		requests: make(map[int64]*request),
+		reading:  make(chan struct{}, 1),
 		readDone: make(chan struct{}),
 		done:     make(chan struct{}),
 	}
+	c.idle = time.AfterFunc(time.Hour, c.readIdle)
+	c.idle.Stop() // until there is a worker to read from
 	if s, ok := c.socket.(syscall.Conn); ok {
 		// Without it writing is merely slower.
 		c.raw, _ = s.SyscallConn()

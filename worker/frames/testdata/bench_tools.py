@@ -1,0 +1,6 @@
+from snakepit import tool
+
+
+@tool
+def echo(value):
+    return value
