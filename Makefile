@@ -52,7 +52,7 @@ test: ## All tests: Go with the race detector, then the Python SDK's
 	go test -race -timeout 10m $(TEST)
 	@for python in $(PYTHONS); do \
 	  echo "python tests with $$python"; \
-	  (cd python && "$$python" -B -m unittest discover -s tests); \
+	  (cd python && timeout 10m "$$python" -B -m unittest discover -s tests -t .); \
 	done
 
 .PHONY: bench
