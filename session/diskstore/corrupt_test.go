@@ -15,7 +15,7 @@ import (
 	"github.com/snakepit-go/snakepit/session/driver"
 )
 
-const corruptSessions = 400
+const corruptSessions = 100
 
 // corruptBody is the body of a session: long, and different for each.
 func corruptBody(n int) []byte {
@@ -43,9 +43,9 @@ func TestFlippedBytes(t *testing.T) {
 	}
 	inside(t, master, func(db *pebble.DB) error { return db.Flush() })
 
-	rounds := 60
+	rounds := 40
 	if testing.Short() {
-		rounds = 15
+		rounds = 10
 	}
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 0))

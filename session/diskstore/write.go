@@ -168,10 +168,14 @@ func (s *Store) enter(w *write, revision driver.Revision, b *driver.Batch) (refu
 	}
 	switch {
 	case b.Head != nil:
-		r := &driver.Record{ID: w.id, Revision: revision, Head: b.Head, Body: b.Body}
-		if r.Body == nil {
-			r.Body = old.Body
+		r := b.Record
+		if r == nil {
+			r = &driver.Record{ID: w.id, Head: b.Head, Body: b.Body}
+			if r.Body == nil {
+				r.Body = old.Body
+			}
 		}
+		r.Revision = revision
 		s.keep(sh, r)
 	case b.Delete:
 		s.forget(sh, w.id)

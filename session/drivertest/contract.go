@@ -144,6 +144,36 @@ func testContract(t *testing.T, h Harness) {
 			t.Errorf("the memo %v of another state came with the record", memo)
 		}
 	})
+	t.Run("prepared record", func(t *testing.T) {
+		prepare := func(b driver.Batch, body string) driver.Batch {
+			b.Record = &driver.Record{ID: "prepared", Head: b.Head, Body: []byte(body)}
+			b.Record.Memo.Store("decoded " + string(b.Head))
+			return b
+		}
+		check := func(revision driver.Revision, head, body string) {
+			t.Helper()
+			expect(t, s, "prepared", revision, head, body)
+			r, err := s.Get(t.Context(), "prepared", driver.Read{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if memo := r.Memo.Load(); memo != nil && memo != "decoded "+head {
+				t.Errorf("the record with head %q has the memo %v", head, memo)
+			}
+		}
+		first := apply(t, s, "prepared", prepare(driver.Batch{If: driver.IfAbsent, Head: []byte("h1"), Body: []byte("b1")}, "b1"))
+		check(first, "h1", "b1")
+		second := apply(t, s, "prepared", prepare(driver.Batch{If: driver.IfRevision, Revision: first, Head: []byte("h2")}, "b1"))
+		check(second, "h2", "b1")
+		late := prepare(driver.Batch{If: driver.IfRevision, Revision: first, Head: []byte("h3")}, "b1")
+		refused(t, s, "prepared", late, driver.ErrConflict)
+		if late.Record.Revision != 0 {
+			t.Error("a refused batch left a revision in its record")
+		}
+		check(second, "h2", "b1")
+		third := apply(t, s, "prepared", driver.Batch{If: driver.IfRevision, Revision: second, Head: []byte("h4"), Body: []byte("b4")})
+		check(third, "h4", "b4")
+	})
 	t.Run("ping", func(t *testing.T) {
 		if err := s.Ping(t.Context()); err != nil {
 			t.Errorf("Ping: %v", err)

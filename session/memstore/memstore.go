@@ -133,18 +133,17 @@ func (s *Store) Apply(ctx context.Context, id string, b *driver.Batch) (driver.R
 	}
 	switch {
 	case b.Head != nil:
-		r := &driver.Record{
-			ID:       id,
-			Revision: driver.Revision(s.revision.Add(1)),
-			Head:     b.Head,
-			Body:     b.Body,
-		}
-		if old != nil {
-			r.ID = old.ID // the map and the index hold this string already
+		r := b.Record
+		if r == nil {
+			r = &driver.Record{ID: id, Head: b.Head, Body: b.Body}
 			if b.Body == nil {
 				r.Body = old.Body
 			}
 		}
+		if old != nil {
+			r.ID = old.ID // the map and the index hold this string already
+		}
+		r.Revision = driver.Revision(s.revision.Add(1))
 		sh.records[r.ID] = r
 		if old == nil {
 			s.count.Add(1)
