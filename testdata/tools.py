@@ -149,3 +149,16 @@ def speak(text: str, session=None):
     print("printed", text)
     logging.getLogger("tools").warning("logged %s", text)
     os.write(1, f"raw {text}\n".encode())
+
+
+@tool
+def echo_in_session(value, session):
+    session.vars.get("value")
+    return value
+
+
+@tool
+def store_in_session(value: str, session):
+    previous = session.vars.get("value", "")
+    session.vars["value"] = value + chr(97 + (ord(previous[-1:] or "a") - 96) % 26)
+    return value
