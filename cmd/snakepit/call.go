@@ -1,0 +1,164 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/snakepit-go/snakepit/client"
+)
+
+// answerGrace is how much longer than a call's own timeout its client waits for the answer, which says more than
+// that there was none.
+const answerGrace = 5 * time.Second
+
+// callOptions are shared by call and stream.
+type callOptions struct {
+	remote
+	call  client.Call
+	args  string
+	bytes pairs
+	file  string
+	stdin io.Reader
+}
+
+func (o *callOptions) register(flags *pflag.FlagSet, e env) {
+	o.stdin = e.stdin
+	o.remote.register(flags, e)
+	flags.StringVar(&o.call.Session, "session", "", "`ID` of the session to run in; created if it does not exist")
+	flags.BoolVar(&o.call.MustExist, "must-exist", false, "fail if the session does not exist")
+	flags.StringVar(&o.call.Pool, "pool", "", "`NAME` of the pool; the first one by default")
+	flags.DurationVar(&o.call.Timeout, "timeout", 0, "limit of the call, waiting included; the pool's own by default")
+	flags.StringVar(&o.call.ID, "call-id", "", "`ID` of this call: once it has committed, repeating it is refused (exit code 4)")
+	flags.BoolVar(&o.call.Idempotent, "idempotent", false, "the call may run again if its worker dies")
+	flags.Var(&o.bytes, "bytes", "argument whose value is the bytes of a file (`NAME=FILE`); can be repeated")
+	flags.StringVarP(&o.file, "output-file", "o", "", "write to `FILE` instead of standard output")
+}
+
+func (o *callOptions) take(args []string) {
+	o.call.Tool = args[0]
+	if len(args) > 1 {
+		o.args = args[1]
+	}
+}
+
+const callHelp = `ARGUMENTS is a JSON object of the arguments by name; "-" reads it from standard
+input, and "@FILE" from a file.
+
+A result is printed as JSON on one line; one of bytes is written as it is, and
+bytes inside of a result stand in it as {"$bytes": "base64"}. What a tool raised
+goes to standard error with its traceback, and the exit code is 5.`
+
+func newCall(e env) *cobra.Command {
+	var opts callOptions
+	cmd := &cobra.Command{
+		Use:   "call TOOL [ARGUMENTS]",
+		Short: "Call a tool and print its result",
+		Long: `Call a tool and print its result. With --session, what the tool changed in the
+session is committed when the result is there.
+
+` + callHelp,
+		Example: `  snakepit call add '{"a": 1, "b": 2}'
+  snakepit call remember '{"text": "milk"}' --session alice
+  snakepit call thumbnail '{"width": 64}' --bytes image=photo.jpg -o small.jpg`,
+		Args: arguments(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			opts.take(args)
+			return runCall(cmd.Context(), opts, e.stdout)
+		},
+	}
+	opts.register(cmd.Flags(), e)
+	return cmd
+}
+
+func runCall(ctx context.Context, opts callOptions, out io.Writer) error {
+	return opts.run(ctx, func(ctx context.Context, c *client.Client, call client.Call) error {
+		res, err := c.Execute(ctx, call)
+		if err != nil {
+			return err
+		}
+		text, err := printable(res.Value, res.Attachments)
+		if err != nil {
+			return err
+		}
+		if opts.file != "" {
+			return os.WriteFile(opts.file, text, 0o666)
+		}
+		_, err = out.Write(text)
+		return err
+	})
+}
+
+// run prepares the call and gives it to f.
+func (o *callOptions) run(ctx context.Context, f func(context.Context, *client.Client, client.Call) error) error {
+	call := o.call
+	if err := o.arguments(&call); err != nil {
+		return err
+	}
+	switch {
+	case call.Timeout < 0:
+		return usagef("--timeout %v is negative", call.Timeout)
+	case call.Timeout > 0:
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, call.Timeout+answerGrace)
+		defer cancel()
+	}
+	return o.connect(func(c *client.Client) error { return f(ctx, c, call) })
+}
+
+// arguments puts together the call's arguments and attachments.
+func (o *callOptions) arguments(call *client.Call) error {
+	if len(o.bytes) == 0 {
+		args, err := readJSON(o.args, o.stdin)
+		if err == nil && args != nil {
+			call.Args = args
+		}
+		return err
+	}
+	args, err := readObject(o.args, o.stdin)
+	if err != nil {
+		return err
+	}
+	if args == nil {
+		args = make(map[string]json.RawMessage)
+	}
+	for name, file := range o.bytes {
+		if _, twice := args[name]; twice {
+			return usagef("the argument %q is given twice", name)
+		}
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return usageError{err}
+		}
+		args[name] = fmt.Appendf(nil, `{"$bytes": %d}`, len(call.Attachments))
+		call.Attachments = append(call.Attachments, content)
+	}
+	call.Args = args
+	return nil
+}
+
+// printable is how a value is written to a file or a terminal: JSON on one line, or the bytes that it is.
+func printable(value json.RawMessage, attachments [][]byte) ([]byte, error) {
+	if raw, ok := (&client.Chunk{Value: value, Attachments: attachments}).Bytes(); ok {
+		return raw, nil
+	}
+	if len(attachments) > 0 {
+		var err error
+		if value, err = inlineBytes(value, attachments); err != nil {
+			return nil, err
+		}
+	}
+	var line bytes.Buffer
+	if err := json.Compact(&line, value); err != nil {
+		return nil, fmt.Errorf("result: %w", err)
+	}
+	line.WriteByte('\n')
+	return line.Bytes(), nil
+}

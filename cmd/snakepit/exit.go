@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+
+	"github.com/snakepit-go/snakepit/execution"
+	"github.com/snakepit-go/snakepit/session"
+	"github.com/snakepit-go/snakepit/worker"
+)
+
+// exitCode is how a command ends. Scripts rely on the numbers: they do not change.
+type exitCode int
+
+const (
+	exitOK          exitCode = 0
+	exitFailure     exitCode = 1
+	exitUsage       exitCode = 2
+	exitNotFound    exitCode = 3
+	exitRefused     exitCode = 4
+	exitTool        exitCode = 5
+	exitUnavailable exitCode = 6
+	exitUnknown     exitCode = 7
+	exitInterrupted exitCode = 130
+)
+
+// exitCodes is the table of exit codes, for users and for codeOf: the first row with a matching error decides.
+var exitCodes = []struct {
+	code    exitCode
+	meaning string
+	errs    []error
+}{
+	{exitOK, "success", nil},
+	{exitFailure, "any failure that has no code of its own", nil},
+	{exitUsage, "wrong flags, arguments or configuration; or the server found an argument invalid", []error{session.ErrInvalid}},
+	{exitUnknown, "the outcome is unknown: a worker or the connection was lost during a call, or a write could not be confirmed; look before you repeat",
+		[]error{execution.ErrStateNotCommitted, session.ErrUnknown}},
+	{exitTool, "the tool raised, or refused its arguments; the traceback is on standard error", nil},
+	{exitNotFound, "no such session, program, tool or pool",
+		[]error{session.ErrNotFound, worker.ErrProgramNotFound, worker.ErrToolNotFound, execution.ErrPoolNotFound}},
+	{exitRefused, "refused as things are: revision conflict, already committed, quota, size limit, directory in use",
+		[]error{session.ErrConflict, session.ErrAlreadyCommitted, session.ErrFenced, session.ErrQuotaExceeded, session.ErrTooLarge, session.ErrLocked}},
+	{exitUnavailable, "not available or not in time: no server, no worker, a full queue, a timeout (the call may still have run)",
+		[]error{
+			session.ErrUnavailable, session.ErrClosed,
+			worker.ErrNoWorkers, worker.ErrSaturated, worker.ErrQueueTimeout, worker.ErrWorkerBusy, worker.ErrWorkerGone,
+			worker.ErrDraining, worker.ErrClosed, worker.ErrCanceled, execution.ErrSessionWorkerGone,
+			context.DeadlineExceeded, context.Canceled,
+		}},
+	{exitInterrupted, "interrupted by a signal", nil},
+}
+
+// codeOf is the exit code of a command that returned err.
+func codeOf(ctx context.Context, err error) exitCode {
+	var usage usageError
+	var configuration configError
+	var crash *worker.CrashError
+	var tool *worker.ToolError
+	switch {
+	case err == nil:
+		return exitOK
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		return exitInterrupted
+	case errors.As(err, &usage), errors.As(err, &configuration):
+		return exitUsage
+	case errors.As(err, &crash) && crash.MaybeExecuted:
+		return exitUnknown
+	case errors.As(err, &crash):
+		return exitUnavailable
+	case errors.As(err, &tool):
+		return exitTool
+	}
+	for _, row := range exitCodes {
+		for _, target := range row.errs {
+			if errors.Is(err, target) {
+				return row.code
+			}
+		}
+	}
+	return codeOfTransport(err)
+}
+
+// codeOfTransport is the exit code of an error that no part of ours made: the server could not be reached, or was lost
+// on the way. Only if there was no connection, nothing has been done for certain.
+func codeOfTransport(err error) exitCode {
+	wire, ok := errors.AsType[*connect.Error](err)
+	op, dialing := errors.AsType[*net.OpError](err)
+	switch {
+	case dialing && op.Op == "dial":
+		return exitUnavailable
+	case !ok:
+		return exitFailure
+	case connect.IsWireError(err) && wire.Code() == connect.CodeUnavailable:
+		return exitUnavailable
+	case !connect.IsWireError(err):
+		return exitUnknown
+	}
+	return exitFailure
+}
+
+// usageError is a command line that cannot be understood.
+type usageError struct{ err error }
+
+func (e usageError) Error() string { return e.err.Error() }
+func (e usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// report tells the user why a command failed.
+func report(w io.Writer, cmd *cobra.Command, err error, code exitCode) {
+	if err == nil || code == exitInterrupted {
+		return
+	}
+	fmt.Fprintf(w, "snakepit: %s\n", strings.TrimRight(err.Error(), "\n"))
+	if tool, ok := errors.AsType[*worker.ToolError](err); ok && tool.Traceback != "" {
+		fmt.Fprintf(w, "\n%s\n", strings.TrimRight(tool.Traceback, "\n"))
+	}
+	if _, ok := errors.AsType[usageError](err); ok {
+		fmt.Fprintf(w, "Run %q for help.\n", cmd.CommandPath()+" --help")
+	}
+}
+
+func newExitCodes() *cobra.Command {
+	var text strings.Builder
+	text.WriteString("Commands end with one of these exit codes. Their numbers do not change.\n\n")
+	for code := exitOK; code <= exitInterrupted; code++ {
+		for _, row := range exitCodes {
+			if row.code == code {
+				fmt.Fprintf(&text, "%5d  %s\n", row.code, row.meaning)
+			}
+		}
+	}
+	return &cobra.Command{Use: "exit-codes", Short: "The exit codes and their meaning", Long: strings.TrimSuffix(text.String(), "\n")}
+}
+
+func quote(s string) string { return strconv.Quote(s) }

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/snakepit-go/snakepit/client"
+)
+
+func newStream(e env) *cobra.Command {
+	var opts callOptions
+	cmd := &cobra.Command{
+		Use:   "stream TOOL [ARGUMENTS]",
+		Short: "Call a tool and print what it yields, as it comes",
+		Long: `Call a tool and print what it yields, one value a line, as it comes. With
+--session, what the tool changed in the session is committed after the last
+value; if the tool raises or the stream is interrupted, nothing is.
+
+` + callHelp,
+		Example: `  snakepit stream countdown '{"n": 3}'`,
+		Args:    arguments(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			opts.take(args)
+			return runStream(cmd.Context(), opts, e.stdout)
+		},
+	}
+	opts.register(cmd.Flags(), e)
+	return cmd
+}
+
+func runStream(ctx context.Context, opts callOptions, out io.Writer) error {
+	return opts.run(ctx, func(ctx context.Context, c *client.Client, call client.Call) error {
+		if opts.file == "" {
+			return printStream(ctx, c, call, out)
+		}
+		file, err := os.Create(opts.file)
+		if err != nil {
+			return err
+		}
+		err = printStream(ctx, c, call, file)
+		if closeErr := file.Close(); err == nil {
+			err = closeErr
+		}
+		return err
+	})
+}
+
+func printStream(ctx context.Context, c *client.Client, call client.Call, out io.Writer) error {
+	for chunk, err := range c.Stream(ctx, call) {
+		if err != nil {
+			return err
+		}
+		text, err := printable(chunk.Value, chunk.Attachments)
+		if err != nil {
+			return err
+		}
+		if _, err := out.Write(text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
