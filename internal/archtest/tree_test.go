@@ -160,7 +160,6 @@ func docProblems(files []source) []string {
 var sleepers = map[string]string{
 	"worker/process/main_test.go": "a process that does nothing for ever is what the test kills",
 	"worker/frames/peer_test.go":  "a peer that answers nothing for ever is what the test kills",
-	"worker/workertest/suite.go":  "it counts the open files of the process, whose closing announces nothing",
 	"worker/model_test.go":        "its model runs inside synctest.Test, in functions of its own",
 }
 
