@@ -150,8 +150,8 @@ func (d *demo) tell(ctx context.Context) error {
 		}},
 		{"Look for workers that outlived their server", func() (string, error) {
 			for _, pid := range crashed {
-				if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
-					return "", fmt.Errorf("worker process %d of the killed server still lives", pid)
+				if runs(pid) {
+					return "", fmt.Errorf("worker process %d of the killed server still runs", pid)
 				}
 			}
 			return "none", nil
@@ -194,9 +194,9 @@ func (d *demo) start(ctx context.Context) error {
 	d.server = exec.CommandContext(ctx, self, "serve",
 		"--python", filepath.Join(d.dir, "tools.py"),
 		"--data", filepath.Join(d.dir, "data"),
-		"--run-dir", filepath.Join(d.dir, "run"),
 		"--listen", d.listen,
 		"--workers", "2")
+	d.server.Env = append(os.Environ(), "SNAKEPIT_RUN_DIR="+filepath.Join(d.dir, "run"))
 	d.server.Stdout, d.server.Stderr = &d.log, &d.log
 	if err := d.server.Start(); err != nil {
 		return fmt.Errorf("start the server: %w", err)
@@ -294,6 +294,20 @@ func (d *demo) holder(ctx context.Context) (client.Worker, error) {
 		return client.Worker{}, fmt.Errorf("no worker holds the session: %w", worker.ErrWorkerGone)
 	}
 	return workers[i], nil
+}
+
+// runs reports whether a process runs. One that has ended and waits for its
+// parent to notice, a zombie, does not.
+func runs(pid int) bool {
+	if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+		return false
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return !errors.Is(err, os.ErrNotExist)
+	}
+	_, state, _ := strings.Cut(string(stat), ") ")
+	return !strings.HasPrefix(state, "Z")
 }
 
 // freeAddress is an address that nobody listens on at this moment.
