@@ -156,7 +156,10 @@ func (d *demo) tell(ctx context.Context) error {
 			}
 			return "none", nil
 		}},
-		{"Stop the server", func() (string, error) { return "", d.stop(syscall.SIGTERM) }},
+		{"Stop the server", func() (string, error) {
+			d.client.Close() // an open connection would be waited for
+			return "", d.stop(syscall.SIGTERM)
+		}},
 	}
 	began := time.Now()
 	for i, s := range steps {
