@@ -100,10 +100,11 @@ func (s *Store) trim() {
 	}
 }
 
-// evictOne evicts the first record behind the hand that was not used since the
-// hand last came by. The caller holds the shard.
+// evictOne moves the hand of a shard to the next record that was not used since
+// the hand last came by, and evicts it. If all were used it evicts none: there
+// may be a better one in another shard. The caller holds the shard.
 func (s *Store) evictOne(sh *shard) {
-	for len(sh.ring) > 0 {
+	for range len(sh.ring) {
 		if sh.hand >= len(sh.ring) {
 			sh.hand = 0
 		}

@@ -5,6 +5,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/snakepit-go/snakepit/session/driver"
 )
 
 // WithFS returns options that put fsys in place of the disk.
@@ -18,3 +20,20 @@ func PebbleOptions() *pebble.Options {
 	log := slog.New(slog.DiscardHandler)
 	return pebbleOptions(&freezer{FS: vfs.Default, log: log}, log)
 }
+
+// CachedBytes is the memory of the records kept, as the store reckons it, and
+// their true number.
+func (s *Store) CachedBytes() (bytes int64, records int) {
+	for i := range s.shards {
+		s.shards[i].mu.RLock()
+		records += len(s.shards[i].entries)
+		s.shards[i].mu.RUnlock()
+	}
+	return s.cache.bytes.Load(), records
+}
+
+// Reservation is how many revisions are reserved at once.
+const Reservation = reservation
+
+// SkipRevisions makes the next revision follow n.
+func (s *Store) SkipRevisions(n driver.Revision) { s.revision.Store(uint64(n)) }
