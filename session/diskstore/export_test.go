@@ -37,3 +37,13 @@ const Reservation = reservation
 
 // SkipRevisions makes the next revision follow n.
 func (s *Store) SkipRevisions(n driver.Revision) { s.revision.Store(uint64(n)) }
+
+// Pending is the number of sessions with a write whose fsync is under way.
+func (s *Store) Pending() (n int) {
+	for i := range s.shards {
+		s.shards[i].mu.RLock()
+		n += len(s.shards[i].pending)
+		s.shards[i].mu.RUnlock()
+	}
+	return n
+}

@@ -30,6 +30,13 @@ func (d *gatedDisk) close() {
 	d.gate = make(chan struct{})
 }
 
+// step lets one sync through.
+func (d *gatedDisk) step() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.gate <- struct{}{}
+}
+
 func (d *gatedDisk) open() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -184,6 +191,48 @@ func TestNobodySeesWhatIsNotDurable(t *testing.T) {
 		}
 		if len(returned) != 9 {
 			t.Errorf("only %d of 9 returned after the fsync", len(returned))
+		}
+	})
+}
+
+// TestEachFsyncCountsForItself lets two writes to a session wait for different
+// fsyncs: when the first is done, a reader must still wait for the second.
+func TestEachFsyncCountsForItself(t *testing.T) {
+	withGate(t, func(t *testing.T, s *diskstore.Store, disk *gatedDisk) {
+		disk.close()
+		var first, second, read atomic.Bool
+		go func() {
+			store(t, s, "s", "1")
+			first.Store(true)
+		}()
+		synctest.Wait()
+		go func() {
+			store(t, s, "s", "2")
+			second.Store(true)
+		}()
+		synctest.Wait()
+		disk.step()
+		synctest.Wait()
+		if !first.Load() || second.Load() {
+			t.Fatalf("after the first fsync: first write done %v, second %v", first.Load(), second.Load())
+		}
+		go func() {
+			if r, err := s.Get(t.Context(), "s", driver.Read{}); err != nil || string(r.Head) != "2" {
+				t.Errorf("Get: %v, %v", r, err)
+			}
+			read.Store(true)
+		}()
+		synctest.Wait()
+		if read.Load() {
+			t.Error("a reader saw the second write before its fsync")
+		}
+		disk.open()
+		synctest.Wait()
+		if !second.Load() || !read.Load() {
+			t.Errorf("after the second fsync: second write done %v, read done %v", second.Load(), read.Load())
+		}
+		if n := s.Pending(); n != 0 {
+			t.Errorf("%d writes are kept as pending after all are done", n)
 		}
 	})
 }
