@@ -1,12 +1,16 @@
 package wireerr
 
 import (
+	"context"
 	"errors"
+	"strings"
+	"unicode/utf8"
 
 	"connectrpc.com/connect"
 
 	snakepitv1 "github.com/snakepit-go/snakepit/api/snakepit/v1"
 	"github.com/snakepit-go/snakepit/execution"
+	"github.com/snakepit-go/snakepit/session"
 	"github.com/snakepit-go/snakepit/worker"
 )
 
@@ -25,10 +29,14 @@ func Encode(err error) *connect.Error {
 		info.Reasons = append(info.Reasons, reason)
 	}
 	if fault, ok := errors.AsType[*worker.ToolError](err); ok {
-		add("tool_"+string(fault.Kind), toolCodes[fault.Kind])
+		faultCode, known := toolCodes[fault.Kind]
+		if !known {
+			faultCode = connect.CodeInternal
+		}
+		add("tool_"+string(fault.Kind), faultCode)
 		info.Tool = &snakepitv1.ErrorInfo_ToolFault{
-			Kind: string(fault.Kind), Type: fault.Type, Message: fault.Message,
-			Traceback: fault.Traceback, Parameter: fault.Parameter,
+			Kind: string(fault.Kind), Type: fault.Type, Message: head(fault.Message),
+			Traceback: tail(fault.Traceback), Parameter: fault.Parameter,
 		}
 	}
 	for _, row := range Table {
@@ -46,11 +54,23 @@ func Encode(err error) *connect.Error {
 		info.Retryable = !crash.MaybeExecuted
 	}
 	if e, ok := errors.AsType[*execution.StateNotCommittedError](err); ok {
-		info.Uncommitted = &snakepitv1.ErrorInfo_Uncommitted{Executed: e.Executed, Cause: e.Err.Error()}
+		info.Uncommitted = &snakepitv1.ErrorInfo_Uncommitted{Executed: e.Executed, Cause: head(e.Err.Error())}
 		info.Retryable = false
+	}
+	if e, ok := errors.AsType[*session.Error](err); ok {
+		info.Operation = &snakepitv1.ErrorInfo_Operation{Name: e.Op, Session: e.ID, Driver: e.Driver, Cause: head(e.Err.Error())}
+	}
+	if e, ok := errors.AsType[*session.InvalidError](err); ok {
+		info.Invalid = &snakepitv1.ErrorInfo_Invalid{Field: e.Field, Reason: e.Reason}
+	}
+	if e, ok := errors.AsType[*session.CorruptError](err); ok {
+		info.Corrupt = &snakepitv1.ErrorInfo_Corrupt{Session: e.ID, Part: e.Part, Reason: e.Reason}
 	}
 	if len(info.Reasons) == 0 {
 		info.Reasons = []string{"internal"}
+	}
+	if text := err.Error(); len(text) > maxText || !utf8.ValidString(text) {
+		err = errors.New(head(text))
 	}
 	wire := connect.NewError(code, err)
 	if detail, derr := connect.NewErrorDetail(info); derr == nil {
@@ -59,27 +79,78 @@ func Encode(err error) *connect.Error {
 	return wire
 }
 
+// maxText bounds each text of an error on the wire: gRPC sends them in trailers,
+// for which HTTP/2 implementations have limits. A longer traceback loses its
+// beginning, other texts their end. Protobuf takes valid UTF-8 only.
+const maxText = 16 << 10
+
+const cut = "..."
+
+func head(s string) string {
+	if len(s) > maxText {
+		s = s[:maxText-len(cut)] + cut
+	}
+	return strings.ToValidUTF8(s, "")
+}
+
+func tail(s string) string {
+	if len(s) > maxText {
+		s = cut + s[len(s)-maxText+len(cut):]
+	}
+	return strings.ToValidUTF8(s, "")
+}
+
+// Info is what an encoded error says of itself, nil if it does not come from
+// Encode.
+func Info(wire *connect.Error) *snakepitv1.ErrorInfo {
+	for _, detail := range wire.Details() {
+		value, err := detail.Value()
+		if err != nil {
+			continue // of a type that only a newer version knows
+		}
+		if info, ok := value.(*snakepitv1.ErrorInfo); ok {
+			return info
+		}
+	}
+	return nil
+}
+
 // Decode returns the error that Encode was given, as far as errors.Is,
-// errors.As and its message go. Errors of the transport itself come back with
-// the sentinel of their code, if there is one.
+// errors.As and its message go. What the protocol itself refused comes back
+// with the sentinel that says the same, if there is one. An error of the
+// connection rather than of the server stays as it is.
 func Decode(err error) error {
 	wire, ok := errors.AsType[*connect.Error](err)
 	if !ok {
 		return err
 	}
-	for _, detail := range wire.Details() {
-		value, derr := detail.Value()
-		if derr != nil {
-			continue
-		}
-		if info, ok := value.(*snakepitv1.ErrorInfo); ok {
-			return &remoteError{message: wire.Message(), causes: causes(info)}
-		}
+	info := Info(wire)
+	if info == nil && !connect.IsWireError(wire) {
+		return err
 	}
-	return err
+	decoded := &remoteError{message: wire.Message(), causes: causes(info)}
+	if sentinel, ok := ofCode[wire.Code()]; ok && len(decoded.causes) == 0 {
+		decoded.causes = append(decoded.causes, sentinel)
+	}
+	decoded.causes = append(decoded.causes, wire)
+	return decoded
 }
 
+// ofCode has what the protocol means by the codes that it uses itself.
+var ofCode = map[connect.Code]error{
+	connect.CodeInvalidArgument:   session.ErrInvalid,  // the request cannot be decoded
+	connect.CodeResourceExhausted: session.ErrTooLarge, // the request is too large
+	connect.CodeUnimplemented:     session.ErrUnsupported,
+	connect.CodeUnavailable:       session.ErrUnavailable,
+	connect.CodeDeadlineExceeded:  context.DeadlineExceeded,
+	connect.CodeCanceled:          context.Canceled,
+}
+
+// causes are the errors that info stands for, which may be nil.
 func causes(info *snakepitv1.ErrorInfo) []error {
+	if info == nil {
+		return nil
+	}
 	var list []error
 	for _, row := range Table {
 		for _, reason := range info.Reasons {
@@ -97,6 +168,17 @@ func causes(info *snakepitv1.ErrorInfo) []error {
 		list = append(list, &worker.CrashError{
 			Worker: c.Worker, MaybeExecuted: c.MaybeExecuted,
 			Exit: worker.Exit{Code: int(c.ExitCode), Signal: c.ExitSignal, Reason: c.ExitReason},
+		})
+	}
+	if i := info.Invalid; i != nil {
+		list = append(list, &session.InvalidError{Field: i.Field, Reason: i.Reason})
+	}
+	if c := info.Corrupt; c != nil {
+		list = append(list, &session.CorruptError{ID: c.Session, Part: c.Part, Reason: c.Reason})
+	}
+	if o := info.Operation; o != nil {
+		list = append(list, &session.Error{
+			Op: o.Name, ID: o.Session, Driver: o.Driver, Err: &remoteError{message: o.Cause, causes: list},
 		})
 	}
 	if u := info.Uncommitted; u != nil {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"connectrpc.com/connect"
 
@@ -164,7 +165,84 @@ func TestTypesSurvive(t *testing.T) {
 	}
 }
 
+func TestContextOfStoreErrorsSurvives(t *testing.T) {
+	invalid := &session.Error{Op: "patch", ID: "s", Driver: "memory", Err: &session.InvalidError{Field: "variable \"a\"", Reason: "is no JSON"}}
+	got := overTheWire(fmt.Errorf("call: %w", invalid))
+	if e, ok := errors.AsType[*session.Error](got); !ok || e.Op != "patch" || e.ID != "s" || e.Driver != "memory" || e.Error() != invalid.Error() || !errors.Is(e, session.ErrInvalid) {
+		t.Errorf("the store's error became %#v", e)
+	}
+	if e, ok := errors.AsType[*session.InvalidError](got); !ok || e.Error() != invalid.Err.Error() {
+		t.Errorf("the invalid argument became %#v", e)
+	}
+	corrupt := &session.CorruptError{ID: "s", Part: "body", Reason: "checksum"}
+	if e, ok := errors.AsType[*session.CorruptError](overTheWire(corrupt)); !ok || *e != *corrupt {
+		t.Errorf("the damage became %#v", e)
+	}
+	both := overTheWire(&execution.StateNotCommittedError{Executed: true, Err: &session.Error{Op: "commit", ID: "s", Err: session.ErrFenced}})
+	if u, ok := errors.AsType[*execution.StateNotCommittedError](both); !ok {
+		t.Errorf("%v is no StateNotCommittedError", both)
+	} else if e, ok := errors.AsType[*session.Error](u.Err); !ok || e.Op != "commit" || !errors.Is(e, session.ErrFenced) {
+		t.Errorf("the cause became %#v", u.Err)
+	}
+}
+
+func TestLongTextsAreCut(t *testing.T) {
+	long := strings.Repeat("ä", 1<<20)
+	err := wireerr.Encode(&worker.ToolError{Kind: worker.ToolRaised, Type: "E", Message: long, Traceback: "first" + long + "last"})
+	info := wireerr.Info(err)
+	for name, text := range map[string]string{"message": err.Message(), "tool.message": info.Tool.Message, "traceback": info.Tool.Traceback} {
+		if len(text) > 16<<10 || len(text) < 15<<10 || !utf8.ValidString(text) {
+			t.Errorf("%s has %d bytes, valid UTF-8 %t", name, len(text), utf8.ValidString(text))
+		}
+	}
+	if !strings.HasSuffix(info.Tool.Traceback, "last") || !strings.HasPrefix(info.Tool.Traceback, "...") {
+		t.Error("the end of the traceback, which says most, is gone")
+	}
+}
+
+func TestRetryable(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{
+		{worker.ErrSaturated, true},
+		{session.ErrNotFound, false},
+		{fmt.Errorf("%w: %w", session.ErrUnavailable, context.DeadlineExceeded), false},
+		{&worker.CrashError{MaybeExecuted: true}, false},
+		{&worker.CrashError{}, true},
+		{&execution.StateNotCommittedError{Executed: true, Err: session.ErrUnavailable}, false},
+		{errors.New("boom"), false},
+	} {
+		if got := wireerr.Info(wireerr.Encode(c.err)).Retryable; got != c.want {
+			t.Errorf("%v: retryable %t", c.err, got)
+		}
+	}
+}
+
+func TestRefusalsOfTheProtocol(t *testing.T) {
+	for code, want := range map[connect.Code]error{
+		connect.CodeInvalidArgument:   session.ErrInvalid,
+		connect.CodeResourceExhausted: session.ErrTooLarge,
+		connect.CodeUnimplemented:     session.ErrUnsupported,
+		connect.CodeUnavailable:       session.ErrUnavailable,
+		connect.CodeDeadlineExceeded:  context.DeadlineExceeded,
+		connect.CodeCanceled:          context.Canceled,
+	} {
+		refusal := connect.NewWireError(code, errors.New("no"))
+		if got := wireerr.Decode(refusal); !errors.Is(got, want) || !errors.Is(got, refusal) || got.Error() != "no" {
+			t.Errorf("%v became %v", code, got)
+		}
+		if local := connect.NewError(code, errors.New("no")); wireerr.Decode(local) != error(local) {
+			t.Errorf("%v, which no server sent, changed", code)
+		}
+	}
+}
+
 func TestOtherErrors(t *testing.T) {
+	if err := wireerr.Encode(&worker.ToolError{Kind: "of a newer worker"}); err.Code() != connect.CodeInternal {
+		t.Errorf("an unknown kind of tool error has code %v", err.Code())
+	}
+
 	if err := wireerr.Encode(errors.New("boom")); err.Code() != connect.CodeInternal {
 		t.Errorf("an error nobody knows has code %v", err.Code())
 	}

@@ -34,7 +34,13 @@ type ErrorInfo struct {
 	// Set if a worker died during the call.
 	Crash *ErrorInfo_Crash `protobuf:"bytes,4,opt,name=crash,proto3" json:"crash,omitempty"`
 	// Set if a call ran and its state was not committed.
-	Uncommitted   *ErrorInfo_Uncommitted `protobuf:"bytes,5,opt,name=uncommitted,proto3" json:"uncommitted,omitempty"`
+	Uncommitted *ErrorInfo_Uncommitted `protobuf:"bytes,5,opt,name=uncommitted,proto3" json:"uncommitted,omitempty"`
+	// Set if an operation of the session store failed.
+	Operation *ErrorInfo_Operation `protobuf:"bytes,6,opt,name=operation,proto3" json:"operation,omitempty"`
+	// Set if an argument is not allowed.
+	Invalid *ErrorInfo_Invalid `protobuf:"bytes,7,opt,name=invalid,proto3" json:"invalid,omitempty"`
+	// Set if stored bytes are damaged.
+	Corrupt       *ErrorInfo_Corrupt `protobuf:"bytes,8,opt,name=corrupt,proto3" json:"corrupt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -104,9 +110,30 @@ func (x *ErrorInfo) GetUncommitted() *ErrorInfo_Uncommitted {
 	return nil
 }
 
+func (x *ErrorInfo) GetOperation() *ErrorInfo_Operation {
+	if x != nil {
+		return x.Operation
+	}
+	return nil
+}
+
+func (x *ErrorInfo) GetInvalid() *ErrorInfo_Invalid {
+	if x != nil {
+		return x.Invalid
+	}
+	return nil
+}
+
+func (x *ErrorInfo) GetCorrupt() *ErrorInfo_Corrupt {
+	if x != nil {
+		return x.Corrupt
+	}
+	return nil
+}
+
 type ErrorInfo_ToolFault struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// raised, invalid_arguments, unencodable or internal.
+	// raised, invalid_arguments, unencodable or worker_fault.
 	Kind          string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
 	Type          string `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
 	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
@@ -309,17 +336,201 @@ func (x *ErrorInfo_Uncommitted) GetCause() string {
 	return ""
 }
 
+type ErrorInfo_Operation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Empty for operations on the whole store.
+	Session       string `protobuf:"bytes,2,opt,name=session,proto3" json:"session,omitempty"`
+	Driver        string `protobuf:"bytes,3,opt,name=driver,proto3" json:"driver,omitempty"`
+	Cause         string `protobuf:"bytes,4,opt,name=cause,proto3" json:"cause,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ErrorInfo_Operation) Reset() {
+	*x = ErrorInfo_Operation{}
+	mi := &file_snakepit_v1_error_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ErrorInfo_Operation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ErrorInfo_Operation) ProtoMessage() {}
+
+func (x *ErrorInfo_Operation) ProtoReflect() protoreflect.Message {
+	mi := &file_snakepit_v1_error_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ErrorInfo_Operation.ProtoReflect.Descriptor instead.
+func (*ErrorInfo_Operation) Descriptor() ([]byte, []int) {
+	return file_snakepit_v1_error_proto_rawDescGZIP(), []int{0, 3}
+}
+
+func (x *ErrorInfo_Operation) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ErrorInfo_Operation) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *ErrorInfo_Operation) GetDriver() string {
+	if x != nil {
+		return x.Driver
+	}
+	return ""
+}
+
+func (x *ErrorInfo_Operation) GetCause() string {
+	if x != nil {
+		return x.Cause
+	}
+	return ""
+}
+
+type ErrorInfo_Invalid struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Field         string                 `protobuf:"bytes,1,opt,name=field,proto3" json:"field,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ErrorInfo_Invalid) Reset() {
+	*x = ErrorInfo_Invalid{}
+	mi := &file_snakepit_v1_error_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ErrorInfo_Invalid) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ErrorInfo_Invalid) ProtoMessage() {}
+
+func (x *ErrorInfo_Invalid) ProtoReflect() protoreflect.Message {
+	mi := &file_snakepit_v1_error_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ErrorInfo_Invalid.ProtoReflect.Descriptor instead.
+func (*ErrorInfo_Invalid) Descriptor() ([]byte, []int) {
+	return file_snakepit_v1_error_proto_rawDescGZIP(), []int{0, 4}
+}
+
+func (x *ErrorInfo_Invalid) GetField() string {
+	if x != nil {
+		return x.Field
+	}
+	return ""
+}
+
+func (x *ErrorInfo_Invalid) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ErrorInfo_Corrupt struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Part          string                 `protobuf:"bytes,2,opt,name=part,proto3" json:"part,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ErrorInfo_Corrupt) Reset() {
+	*x = ErrorInfo_Corrupt{}
+	mi := &file_snakepit_v1_error_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ErrorInfo_Corrupt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ErrorInfo_Corrupt) ProtoMessage() {}
+
+func (x *ErrorInfo_Corrupt) ProtoReflect() protoreflect.Message {
+	mi := &file_snakepit_v1_error_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ErrorInfo_Corrupt.ProtoReflect.Descriptor instead.
+func (*ErrorInfo_Corrupt) Descriptor() ([]byte, []int) {
+	return file_snakepit_v1_error_proto_rawDescGZIP(), []int{0, 5}
+}
+
+func (x *ErrorInfo_Corrupt) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *ErrorInfo_Corrupt) GetPart() string {
+	if x != nil {
+		return x.Part
+	}
+	return ""
+}
+
+func (x *ErrorInfo_Corrupt) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 var File_snakepit_v1_error_proto protoreflect.FileDescriptor
 
 const file_snakepit_v1_error_proto_rawDesc = "" +
 	"\n" +
-	"\x17snakepit/v1/error.proto\x12\vsnakepit.v1\"\xe8\x04\n" +
+	"\x17snakepit/v1/error.proto\x12\vsnakepit.v1\"\x8f\b\n" +
 	"\tErrorInfo\x12\x18\n" +
 	"\areasons\x18\x01 \x03(\tR\areasons\x12\x1c\n" +
 	"\tretryable\x18\x02 \x01(\bR\tretryable\x124\n" +
 	"\x04tool\x18\x03 \x01(\v2 .snakepit.v1.ErrorInfo.ToolFaultR\x04tool\x122\n" +
 	"\x05crash\x18\x04 \x01(\v2\x1c.snakepit.v1.ErrorInfo.CrashR\x05crash\x12D\n" +
-	"\vuncommitted\x18\x05 \x01(\v2\".snakepit.v1.ErrorInfo.UncommittedR\vuncommitted\x1a\x89\x01\n" +
+	"\vuncommitted\x18\x05 \x01(\v2\".snakepit.v1.ErrorInfo.UncommittedR\vuncommitted\x12>\n" +
+	"\toperation\x18\x06 \x01(\v2 .snakepit.v1.ErrorInfo.OperationR\toperation\x128\n" +
+	"\ainvalid\x18\a \x01(\v2\x1e.snakepit.v1.ErrorInfo.InvalidR\ainvalid\x128\n" +
+	"\acorrupt\x18\b \x01(\v2\x1e.snakepit.v1.ErrorInfo.CorruptR\acorrupt\x1a\x89\x01\n" +
 	"\tToolFault\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x18\n" +
@@ -336,7 +547,19 @@ const file_snakepit_v1_error_proto_rawDesc = "" +
 	"exitReason\x1a?\n" +
 	"\vUncommitted\x12\x1a\n" +
 	"\bexecuted\x18\x01 \x01(\bR\bexecuted\x12\x14\n" +
-	"\x05cause\x18\x02 \x01(\tR\x05causeB<Z:github.com/snakepit-go/snakepit/api/snakepit/v1;snakepitv1b\x06proto3"
+	"\x05cause\x18\x02 \x01(\tR\x05cause\x1ag\n" +
+	"\tOperation\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\asession\x18\x02 \x01(\tR\asession\x12\x16\n" +
+	"\x06driver\x18\x03 \x01(\tR\x06driver\x12\x14\n" +
+	"\x05cause\x18\x04 \x01(\tR\x05cause\x1a7\n" +
+	"\aInvalid\x12\x14\n" +
+	"\x05field\x18\x01 \x01(\tR\x05field\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x1aO\n" +
+	"\aCorrupt\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12\x12\n" +
+	"\x04part\x18\x02 \x01(\tR\x04part\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reasonB<Z:github.com/snakepit-go/snakepit/api/snakepit/v1;snakepitv1b\x06proto3"
 
 var (
 	file_snakepit_v1_error_proto_rawDescOnce sync.Once
@@ -350,22 +573,28 @@ func file_snakepit_v1_error_proto_rawDescGZIP() []byte {
 	return file_snakepit_v1_error_proto_rawDescData
 }
 
-var file_snakepit_v1_error_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_snakepit_v1_error_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_snakepit_v1_error_proto_goTypes = []any{
 	(*ErrorInfo)(nil),             // 0: snakepit.v1.ErrorInfo
 	(*ErrorInfo_ToolFault)(nil),   // 1: snakepit.v1.ErrorInfo.ToolFault
 	(*ErrorInfo_Crash)(nil),       // 2: snakepit.v1.ErrorInfo.Crash
 	(*ErrorInfo_Uncommitted)(nil), // 3: snakepit.v1.ErrorInfo.Uncommitted
+	(*ErrorInfo_Operation)(nil),   // 4: snakepit.v1.ErrorInfo.Operation
+	(*ErrorInfo_Invalid)(nil),     // 5: snakepit.v1.ErrorInfo.Invalid
+	(*ErrorInfo_Corrupt)(nil),     // 6: snakepit.v1.ErrorInfo.Corrupt
 }
 var file_snakepit_v1_error_proto_depIdxs = []int32{
 	1, // 0: snakepit.v1.ErrorInfo.tool:type_name -> snakepit.v1.ErrorInfo.ToolFault
 	2, // 1: snakepit.v1.ErrorInfo.crash:type_name -> snakepit.v1.ErrorInfo.Crash
 	3, // 2: snakepit.v1.ErrorInfo.uncommitted:type_name -> snakepit.v1.ErrorInfo.Uncommitted
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	4, // 3: snakepit.v1.ErrorInfo.operation:type_name -> snakepit.v1.ErrorInfo.Operation
+	5, // 4: snakepit.v1.ErrorInfo.invalid:type_name -> snakepit.v1.ErrorInfo.Invalid
+	6, // 5: snakepit.v1.ErrorInfo.corrupt:type_name -> snakepit.v1.ErrorInfo.Corrupt
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_snakepit_v1_error_proto_init() }
@@ -379,7 +608,7 @@ func file_snakepit_v1_error_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_snakepit_v1_error_proto_rawDesc), len(file_snakepit_v1_error_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

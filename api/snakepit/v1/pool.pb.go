@@ -648,11 +648,11 @@ const file_snakepit_v1_pool_proto_rawDesc = "" +
 	"\x10ListToolsRequest\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\tR\x04pool\"<\n" +
 	"\x11ListToolsResponse\x12'\n" +
-	"\x05tools\x18\x01 \x03(\v2\x11.snakepit.v1.ToolR\x05tools2\xf7\x01\n" +
-	"\vPoolService\x12J\n" +
-	"\tListPools\x12\x1d.snakepit.v1.ListPoolsRequest\x1a\x1e.snakepit.v1.ListPoolsResponse\x12P\n" +
-	"\vListWorkers\x12\x1f.snakepit.v1.ListWorkersRequest\x1a .snakepit.v1.ListWorkersResponse\x12J\n" +
-	"\tListTools\x12\x1d.snakepit.v1.ListToolsRequest\x1a\x1e.snakepit.v1.ListToolsResponseB<Z:github.com/snakepit-go/snakepit/api/snakepit/v1;snakepitv1b\x06proto3"
+	"\x05tools\x18\x01 \x03(\v2\x11.snakepit.v1.ToolR\x05tools2\x86\x02\n" +
+	"\vPoolService\x12O\n" +
+	"\tListPools\x12\x1d.snakepit.v1.ListPoolsRequest\x1a\x1e.snakepit.v1.ListPoolsResponse\"\x03\x90\x02\x02\x12U\n" +
+	"\vListWorkers\x12\x1f.snakepit.v1.ListWorkersRequest\x1a .snakepit.v1.ListWorkersResponse\"\x03\x90\x02\x02\x12O\n" +
+	"\tListTools\x12\x1d.snakepit.v1.ListToolsRequest\x1a\x1e.snakepit.v1.ListToolsResponse\"\x03\x90\x02\x02B<Z:github.com/snakepit-go/snakepit/api/snakepit/v1;snakepitv1b\x06proto3"
 
 var (
 	file_snakepit_v1_pool_proto_rawDescOnce sync.Once

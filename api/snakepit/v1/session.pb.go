@@ -2211,23 +2211,23 @@ const file_snakepit_v1_session_proto_rawDesc = "" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\"1\n" +
 	"\x15DeleteProgramResponse\x12\x18\n" +
-	"\adeleted\x18\x01 \x01(\bR\adeleted2\xe5\b\n" +
+	"\adeleted\x18\x01 \x01(\bR\adeleted2\x8d\t\n" +
 	"\x0eSessionService\x12O\n" +
-	"\x06Create\x12!.snakepit.v1.CreateSessionRequest\x1a\".snakepit.v1.CreateSessionResponse\x12F\n" +
-	"\x03Get\x12\x1e.snakepit.v1.GetSessionRequest\x1a\x1f.snakepit.v1.GetSessionResponse\x12L\n" +
-	"\x05Touch\x12 .snakepit.v1.TouchSessionRequest\x1a!.snakepit.v1.TouchSessionResponse\x12L\n" +
+	"\x06Create\x12!.snakepit.v1.CreateSessionRequest\x1a\".snakepit.v1.CreateSessionResponse\x12K\n" +
+	"\x03Get\x12\x1e.snakepit.v1.GetSessionRequest\x1a\x1f.snakepit.v1.GetSessionResponse\"\x03\x90\x02\x02\x12Q\n" +
+	"\x05Touch\x12 .snakepit.v1.TouchSessionRequest\x1a!.snakepit.v1.TouchSessionResponse\"\x03\x90\x02\x02\x12L\n" +
 	"\x05Patch\x12 .snakepit.v1.PatchSessionRequest\x1a!.snakepit.v1.PatchSessionResponse\x12F\n" +
 	"\x03Put\x12\x1e.snakepit.v1.PutSessionRequest\x1a\x1f.snakepit.v1.PutSessionResponse\x12O\n" +
-	"\x06Delete\x12!.snakepit.v1.DeleteSessionRequest\x1a\".snakepit.v1.DeleteSessionResponse\x12O\n" +
-	"\x06Exists\x12!.snakepit.v1.ExistsSessionRequest\x1a\".snakepit.v1.ExistsSessionResponse\x12K\n" +
-	"\x04List\x12 .snakepit.v1.ListSessionsRequest\x1a!.snakepit.v1.ListSessionsResponse\x12N\n" +
-	"\x05Count\x12!.snakepit.v1.CountSessionsRequest\x1a\".snakepit.v1.CountSessionsResponse\x12H\n" +
-	"\x05Stats\x12\x1e.snakepit.v1.StoreStatsRequest\x1a\x1f.snakepit.v1.StoreStatsResponse\x12O\n" +
+	"\x06Delete\x12!.snakepit.v1.DeleteSessionRequest\x1a\".snakepit.v1.DeleteSessionResponse\x12T\n" +
+	"\x06Exists\x12!.snakepit.v1.ExistsSessionRequest\x1a\".snakepit.v1.ExistsSessionResponse\"\x03\x90\x02\x02\x12P\n" +
+	"\x04List\x12 .snakepit.v1.ListSessionsRequest\x1a!.snakepit.v1.ListSessionsResponse\"\x03\x90\x02\x02\x12S\n" +
+	"\x05Count\x12!.snakepit.v1.CountSessionsRequest\x1a\".snakepit.v1.CountSessionsResponse\"\x03\x90\x02\x02\x12M\n" +
+	"\x05Stats\x12\x1e.snakepit.v1.StoreStatsRequest\x1a\x1f.snakepit.v1.StoreStatsResponse\"\x03\x90\x02\x02\x12O\n" +
 	"\n" +
-	"PutProgram\x12\x1e.snakepit.v1.PutProgramRequest\x1a\x1f.snakepit.v1.PutProgramResponse(\x01\x12O\n" +
+	"PutProgram\x12\x1e.snakepit.v1.PutProgramRequest\x1a\x1f.snakepit.v1.PutProgramResponse(\x01\x12T\n" +
 	"\n" +
-	"GetProgram\x12\x1e.snakepit.v1.GetProgramRequest\x1a\x1f.snakepit.v1.GetProgramResponse0\x01\x12S\n" +
-	"\fListPrograms\x12 .snakepit.v1.ListProgramsRequest\x1a!.snakepit.v1.ListProgramsResponse\x12V\n" +
+	"GetProgram\x12\x1e.snakepit.v1.GetProgramRequest\x1a\x1f.snakepit.v1.GetProgramResponse\"\x03\x90\x02\x020\x01\x12X\n" +
+	"\fListPrograms\x12 .snakepit.v1.ListProgramsRequest\x1a!.snakepit.v1.ListProgramsResponse\"\x03\x90\x02\x02\x12V\n" +
 	"\rDeleteProgram\x12!.snakepit.v1.DeleteProgramRequest\x1a\".snakepit.v1.DeleteProgramResponseB<Z:github.com/snakepit-go/snakepit/api/snakepit/v1;snakepitv1b\x06proto3"
 
 var (

@@ -63,18 +63,21 @@ func NewPoolServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			httpClient,
 			baseURL+PoolServiceListPoolsProcedure,
 			connect.WithSchema(poolServiceMethods.ByName("ListPools")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 		listWorkers: connect.NewClient[v1.ListWorkersRequest, v1.ListWorkersResponse](
 			httpClient,
 			baseURL+PoolServiceListWorkersProcedure,
 			connect.WithSchema(poolServiceMethods.ByName("ListWorkers")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 		listTools: connect.NewClient[v1.ListToolsRequest, v1.ListToolsResponse](
 			httpClient,
 			baseURL+PoolServiceListToolsProcedure,
 			connect.WithSchema(poolServiceMethods.ByName("ListTools")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 	}
@@ -120,18 +123,21 @@ func NewPoolServiceHandler(svc PoolServiceHandler, opts ...connect.HandlerOption
 		PoolServiceListPoolsProcedure,
 		svc.ListPools,
 		connect.WithSchema(poolServiceMethods.ByName("ListPools")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	poolServiceListWorkersHandler := connect.NewUnaryHandler(
 		PoolServiceListWorkersProcedure,
 		svc.ListWorkers,
 		connect.WithSchema(poolServiceMethods.ByName("ListWorkers")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	poolServiceListToolsHandler := connect.NewUnaryHandler(
 		PoolServiceListToolsProcedure,
 		svc.ListTools,
 		connect.WithSchema(poolServiceMethods.ByName("ListTools")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	return "/snakepit.v1.PoolService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

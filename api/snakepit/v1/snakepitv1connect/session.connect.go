@@ -112,12 +112,14 @@ func NewSessionServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			httpClient,
 			baseURL+SessionServiceGetProcedure,
 			connect.WithSchema(sessionServiceMethods.ByName("Get")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 		touch: connect.NewClient[v1.TouchSessionRequest, v1.TouchSessionResponse](
 			httpClient,
 			baseURL+SessionServiceTouchProcedure,
 			connect.WithSchema(sessionServiceMethods.ByName("Touch")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 		patch: connect.NewClient[v1.PatchSessionRequest, v1.PatchSessionResponse](
@@ -142,24 +144,28 @@ func NewSessionServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			httpClient,
 			baseURL+SessionServiceExistsProcedure,
 			connect.WithSchema(sessionServiceMethods.ByName("Exists")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 		list: connect.NewClient[v1.ListSessionsRequest, v1.ListSessionsResponse](
 			httpClient,
 			baseURL+SessionServiceListProcedure,
 			connect.WithSchema(sessionServiceMethods.ByName("List")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 		count: connect.NewClient[v1.CountSessionsRequest, v1.CountSessionsResponse](
 			httpClient,
 			baseURL+SessionServiceCountProcedure,
 			connect.WithSchema(sessionServiceMethods.ByName("Count")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 		stats: connect.NewClient[v1.StoreStatsRequest, v1.StoreStatsResponse](
 			httpClient,
 			baseURL+SessionServiceStatsProcedure,
 			connect.WithSchema(sessionServiceMethods.ByName("Stats")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 		putProgram: connect.NewClient[v1.PutProgramRequest, v1.PutProgramResponse](
@@ -172,12 +178,14 @@ func NewSessionServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			httpClient,
 			baseURL+SessionServiceGetProgramProcedure,
 			connect.WithSchema(sessionServiceMethods.ByName("GetProgram")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 		listPrograms: connect.NewClient[v1.ListProgramsRequest, v1.ListProgramsResponse](
 			httpClient,
 			baseURL+SessionServiceListProgramsProcedure,
 			connect.WithSchema(sessionServiceMethods.ByName("ListPrograms")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 		deleteProgram: connect.NewClient[v1.DeleteProgramRequest, v1.DeleteProgramResponse](
@@ -318,12 +326,14 @@ func NewSessionServiceHandler(svc SessionServiceHandler, opts ...connect.Handler
 		SessionServiceGetProcedure,
 		svc.Get,
 		connect.WithSchema(sessionServiceMethods.ByName("Get")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	sessionServiceTouchHandler := connect.NewUnaryHandler(
 		SessionServiceTouchProcedure,
 		svc.Touch,
 		connect.WithSchema(sessionServiceMethods.ByName("Touch")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	sessionServicePatchHandler := connect.NewUnaryHandler(
@@ -348,24 +358,28 @@ func NewSessionServiceHandler(svc SessionServiceHandler, opts ...connect.Handler
 		SessionServiceExistsProcedure,
 		svc.Exists,
 		connect.WithSchema(sessionServiceMethods.ByName("Exists")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	sessionServiceListHandler := connect.NewUnaryHandler(
 		SessionServiceListProcedure,
 		svc.List,
 		connect.WithSchema(sessionServiceMethods.ByName("List")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	sessionServiceCountHandler := connect.NewUnaryHandler(
 		SessionServiceCountProcedure,
 		svc.Count,
 		connect.WithSchema(sessionServiceMethods.ByName("Count")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	sessionServiceStatsHandler := connect.NewUnaryHandler(
 		SessionServiceStatsProcedure,
 		svc.Stats,
 		connect.WithSchema(sessionServiceMethods.ByName("Stats")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	sessionServicePutProgramHandler := connect.NewClientStreamHandler(
@@ -378,12 +392,14 @@ func NewSessionServiceHandler(svc SessionServiceHandler, opts ...connect.Handler
 		SessionServiceGetProgramProcedure,
 		svc.GetProgram,
 		connect.WithSchema(sessionServiceMethods.ByName("GetProgram")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	sessionServiceListProgramsHandler := connect.NewUnaryHandler(
 		SessionServiceListProgramsProcedure,
 		svc.ListPrograms,
 		connect.WithSchema(sessionServiceMethods.ByName("ListPrograms")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	sessionServiceDeleteProgramHandler := connect.NewUnaryHandler(
