@@ -65,7 +65,9 @@ class Duty:
 
     ``dispatch`` is called with every message that arrives while a call is
     running, on whichever thread has read it. ``failed`` is called with what
-    ends the reading then; it must not return.
+    ends the reading then; it must not return. ``remind`` is called by the
+    helper before it waits, and says for how many seconds at most; None is
+    without limit.
     """
 
     def __init__(
@@ -73,10 +75,12 @@ class Duty:
         connection: Connection,
         dispatch: Callable[[Message], object],
         failed: Callable[[BaseException], object],
+        remind: Callable[[], float | None],
     ) -> None:
         self._connection = connection
         self._dispatch = dispatch
         self._failed = failed
+        self._remind = remind
         self._main = threading.get_ident()
         self._wake_helper, self._wake_main = os.pipe()
         # Binary semaphores: released to wake the one who acquires them.
@@ -187,8 +191,10 @@ class Duty:
             if message is not None:
                 self._dispatch(message)
                 continue
-            for fd, _ in poll.poll():
-                if fd == self._wake_helper:
-                    os.read(self._wake_helper, 1)
-                    return
-            connection.fill()
+            seconds = self._remind()
+            ready = [fd for fd, _ in poll.poll(None if seconds is None else seconds * 1000)]
+            if self._wake_helper in ready:
+                os.read(self._wake_helper, 1)
+                return
+            if ready:
+                connection.fill()

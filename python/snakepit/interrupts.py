@@ -7,8 +7,12 @@ which is ignored where no handler is installed.
 
 The handler raises only while code of the tool runs and its call is to be
 cancelled: never in the SDK's own code, which would leave it half done (a
-frame half sent, a lock held). ``with shield:`` marks such code where a tool
-calls it; the interruption then comes at its end.
+frame half sent, a lock held). ``with interrupts:`` shields such code where a
+tool calls it; the interruption then comes at its end.
+
+A signal may come just before the main thread enters a system call, which then
+blocks nevertheless. So whoever reads the connection calls ``remind``, which
+sends it again until it has worked.
 """
 
 from __future__ import annotations
@@ -20,12 +24,16 @@ import threading
 from .errors import Cancelled
 
 _SIGNAL = signal.SIGURG
+# Seconds between one signal and the next.
+_FIRST_REMINDER = 0.002
+_LAST_REMINDER = 0.1
 
 
 class Interrupts:
     """Raises Cancelled in the main thread, at most once for a call.
 
-    All methods but ``send`` are for the main thread; it must create this.
+    All methods but ``send`` and ``remind`` are for the main thread; it must
+    create this.
     """
 
     def __init__(self) -> None:
@@ -34,6 +42,7 @@ class Interrupts:
         self._call = None  # whose code is running and may be interrupted
         self._delivered = None  # the call whose code has been interrupted
         self._depth = 0  # of shields
+        self._reminder = _FIRST_REMINDER
         signal.signal(_SIGNAL, self._on_signal)
         self._unraisable = sys.unraisablehook
         sys.unraisablehook = self._on_unraisable
@@ -52,6 +61,23 @@ class Interrupts:
     def send(self) -> None:
         """Interrupt the tool whose call has been marked as cancelled. Any thread."""
         signal.pthread_kill(self._main, _SIGNAL)
+
+    def remind(self) -> float | None:
+        """Send the signal again if the last may have been lost.
+
+        Returns after how many seconds to ask again; None if there is nothing
+        to interrupt. For the thread that reads the connection.
+        """
+        call = self._call
+        if call is not None and call.cancelled:
+            if not self.due:
+                self.send()
+        elif self._delivered is None:
+            self._reminder = _FIRST_REMINDER
+            return None
+        delay = self._reminder
+        self._reminder = min(2 * delay, _LAST_REMINDER)
+        return delay
 
     def uninstall(self) -> None:
         """Leave signals to a forked child as it would find them."""
@@ -78,9 +104,8 @@ class Interrupts:
             self._unraisable(unraisable)
         elif self._delivered is not None:
             # It was raised within a __del__ or a callback, where Python drops
-            # it. Once more, when this hook has returned.
+            # it. Once more, by the next reminder.
             self._call, self._delivered = self._delivered, None
-            threading.Timer(0.001, self.send).start()
 
     # -- the shield
 

@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable
 
-# A line or message longer than this is cut: it would keep calls waiting.
+# Longer lines come in pieces, longer messages are cut.
 LIMIT = 65536
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -128,8 +128,9 @@ class LineWriter(io.TextIOBase):
 
     def _emit(self, line: str) -> None:
         line = line.rstrip("\r").rpartition("\r")[2]
-        if line and self.emit_to is not None:
-            self.emit_to(self.level, self._logger, clean(line), None)
+        for start in range(0, len(line), LIMIT):  # not at all for an empty line
+            if self.emit_to is not None:
+                self.emit_to(self.level, self._logger, clean(line[start : start + LIMIT]), None)
 
     def flush(self) -> None:
         if self.emit_to is None and self._stream is not None:

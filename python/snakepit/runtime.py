@@ -54,6 +54,7 @@ class Runtime:
         self._numbers = itertools.count(1)
         self._stopping = False
         self._forked = False
+        self._pid = os.getpid()
         self._call: Call | None = None  # the running one
         self._answers: dict[int, _Answer] = {}  # requests to the host without one
         os.register_at_fork(after_in_child=self._after_fork)
@@ -75,14 +76,14 @@ class Runtime:
 
     def greet(self) -> None:
         """Offer the tools to the host. Raises HostError if it refuses."""
-        self._duty = Duty(self._connection, self._dispatch, self._failed)
+        self._duty = Duty(self._connection, self._dispatch, self._failed, self._interrupts.remind)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._on_sigterm)
         hello = {
             "protocol": PROTOCOL,
             "sdk": f"snakepit-python {__version__}",
             "runtime": _runtime_name(),
-            "pid": os.getpid(),
+            "pid": self._pid,
             "capacity": 1,
             "tools": self._offer,
         }
@@ -135,6 +136,9 @@ class Runtime:
         os._exit(1)
 
     def _on_sigterm(self, number, frame) -> None:
+        if os.getpid() != self._pid:  # a child that was forked this moment
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
         self._stopping = True
         if self._call is None:
             # Wakes the main thread, after it has read what is there already.
