@@ -1,6 +1,8 @@
 package correlation_test
 
 import (
+	"bytes"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -25,5 +27,40 @@ func TestValid(t *testing.T) {
 		if got := correlation.Valid(id); got != want {
 			t.Errorf("Valid(%q) = %t", id, got)
 		}
+	}
+}
+
+func TestFromTraceparent(t *testing.T) {
+	const id = "4bf92f3577b34da6a3ce929d0e0e4736"
+	for header, want := range map[string]string{
+		"00-" + id + "-00f067aa0ba902b7-01":                            id,
+		"cc-" + id + "-00f067aa0ba902b7-01-what-comes":                 id,
+		"00-" + id + "-00f067aa0ba902b7-01-more":                       "",
+		"ff-" + id + "-00f067aa0ba902b7-01":                            "",
+		"00-" + strings.ToUpper(id) + "-00f067aa0ba902b7-01":           "",
+		"00-00000000000000000000000000000000-00f067aa0ba902b7-01":      "",
+		"00-" + id + "0-00f067aa0ba902b7-01":                           "",
+		"00-" + id:                                                     "",
+		"":                                                             "",
+		"\x00-" + id + "-00f067aa0ba902b7-01" + strings.Repeat("-", 9): "",
+	} {
+		if got := correlation.FromTraceparent(header); got != want {
+			t.Errorf("FromTraceparent(%q) = %q, want %q", header, got, want)
+		}
+	}
+}
+
+func TestRecordsCarryTheID(t *testing.T) {
+	var out bytes.Buffer
+	h := correlation.NewHandler(correlation.NewHandler(slog.NewTextHandler(&out, nil)))
+	log := slog.New(correlation.NewHandler(h.WithAttrs([]slog.Attr{slog.String("a", "1")})))
+	log.InfoContext(correlation.NewContext(t.Context(), "c-1"), "with")
+	log.Info("without")
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	if len(lines) != 2 || strings.Count(lines[0], "correlation_id=c-1") != 1 || !strings.Contains(lines[0], "a=1") {
+		t.Errorf("the log is %q", lines)
+	}
+	if strings.Contains(lines[1], "correlation_id") {
+		t.Errorf("a record without id is %q", lines[1])
 	}
 }
