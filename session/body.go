@@ -58,12 +58,9 @@ type Program struct {
 // checkBody verifies the structure of the payload of a body, so that what
 // reads it afterwards needs no errors.
 func checkBody(payload []byte) error {
-	for rest := payload; len(rest) > 0; {
-		var f field
+	f := fields{message: payload}
+	for f.next() {
 		var err error
-		if f, rest, err = nextField(rest); err != nil {
-			return err
-		}
 		switch f.number {
 		case bodyVar, bodyMetadata:
 			_, _, err = decodePair(f.bytes)
@@ -79,41 +76,40 @@ func checkBody(payload []byte) error {
 			return defect(fmt.Sprintf("field %d has another type", f.number))
 		}
 	}
-	return nil
+	return f.err
 }
 
 func decodeProgram(b []byte) (p Program, err error) {
-	for len(b) > 0 {
-		var f field
-		if f, b, err = nextField(b); err != nil {
-			return p, err
-		}
+	f := fields{message: b}
+	for f.next() {
 		var ms int64
 		switch f.number {
 		case programName:
 			p.Name = string(f.bytes)
 		case programSize:
-			p.Size, err = amount(f, MaxProgramSize)
+			p.Size, err = amount(&f, MaxProgramSize)
 		case programDigest:
 			p.SHA256 = hex.EncodeToString(f.bytes)
 		case programType:
 			p.ContentType = string(f.bytes)
 		case programCreated:
-			ms, err = amount(f, math.MaxInt64/4)
+			ms, err = amount(&f, math.MaxInt64/4)
 			p.Created = time.UnixMilli(ms)
 		case programUpdated:
-			ms, err = amount(f, math.MaxInt64/4)
+			ms, err = amount(&f, math.MaxInt64/4)
 			p.Updated = time.UnixMilli(ms)
 		case programUpload:
 			p.upload = upload(f.bytes)
 		case programChunk:
-			p.chunk, err = amount(f, math.MaxInt32)
+			p.chunk, err = amount(&f, math.MaxInt32)
 		}
 		if err != nil {
 			return p, err
 		}
 	}
 	switch {
+	case f.err != nil:
+		return p, f.err
 	case p.Name == "":
 		return p, defect("program without a name")
 	case p.chunk == 0:
@@ -137,12 +133,7 @@ func appendProgram(dst []byte, p Program) []byte {
 
 func programsOf(body []byte) []Program {
 	var list []Program
-	for rest := body; len(rest) > 0; {
-		var f field
-		var err error
-		if f, rest, err = nextField(rest); err != nil {
-			break
-		}
+	for f := (fields{message: body}); f.next(); {
 		if f.number != bodyProgram {
 			continue
 		}
@@ -241,12 +232,7 @@ func (c *bodyChange) append(dst, base []byte, h *head) []byte {
 		return append(dst, base...)
 	}
 	h.varsBytes, h.programs, h.programBytes = 0, 0, 0
-	for rest := base; len(rest) > 0; {
-		var f field
-		var err error
-		if f, rest, err = nextField(rest); err != nil {
-			break // impossible: the base was checked when it was read
-		}
+	for f := (fields{message: base}); f.next(); { // checked when it was read
 		switch f.number {
 		case bodyVar:
 			key, value, _ := decodePair(f.bytes)
@@ -275,7 +261,7 @@ func (c *bodyChange) append(dst, base []byte, h *head) []byte {
 			h.programs++
 			h.programBytes += p.Size
 		}
-		dst = append(dst, f.raw...)
+		dst = append(dst, f.raw()...)
 	}
 	for i := range c.vars.list {
 		if e := &c.vars.list[i]; !e.done && !e.removed {

@@ -128,7 +128,7 @@ func TestUnknownFieldsAreKept(t *testing.T) {
 	extra := appendBytes(nil, 9, "from the future")
 	payload := append(bytes.Clone(bodyBytes[envelopeSize:]), extra...)
 	body := append(appendEnvelope(nil, codecProtobuf), payload...)
-	sealEnvelope(body, bodyBinding(d.id, d.head.incarnation, d.head.content))
+	sealEnvelope(body, bind(d.id).body(&d.head))
 	s, err := viewOf(&driver.Record{ID: d.id, Revision: 1, Head: headBytes, Body: body})
 	if err != nil {
 		t.Fatal(err)
@@ -203,7 +203,7 @@ func TestUnknownEnvelopes(t *testing.T) {
 		env = append(env, 0, 0, 0, 0)
 		env = append(env, "payload"...)
 		start := len(env) - len("payload")
-		sum := crcOf(uint32(bind(kindHead, "s")), env[:start-4], env[start:])
+		sum := crcOf(uint32(bind("s").head()), env[:start-4], env[start:])
 		copy(env[start-4:], sum)
 		return env
 	}
@@ -213,12 +213,12 @@ func TestUnknownEnvelopes(t *testing.T) {
 		"compression": seal(1, codecProtobuf, 1, ""),
 		"key":         seal(1, codecProtobuf, 0, "key-7"),
 	} {
-		_, err := openEnvelope(env, codecProtobuf, bind(kindHead, "s"))
+		_, err := openEnvelope(env, codecProtobuf, bind("s").head())
 		if !errors.Is(err, ErrUnsupported) || !strings.Contains(err.Error(), "version of Snakepit") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if payload, err := openEnvelope(seal(1, codecProtobuf, 0, ""), codecProtobuf, bind(kindHead, "s")); err != nil || string(payload) != "payload" {
+	if payload, err := openEnvelope(seal(1, codecProtobuf, 0, ""), codecProtobuf, bind("s").head()); err != nil || string(payload) != "payload" {
 		t.Errorf("sound: %q, %v", payload, err)
 	}
 	var d defect
@@ -242,7 +242,7 @@ func FuzzHead(f *testing.F) {
 			exercise(s)
 		}
 		env := append(appendEnvelope(nil, codecProtobuf), data...)
-		sealEnvelope(env, bind(kindHead, id))
+		sealEnvelope(env, bind(id).head())
 		s, err := headOf(&driver.Record{ID: id, Head: env})
 		if err != nil {
 			return
@@ -267,7 +267,6 @@ func FuzzHead(f *testing.F) {
 func FuzzBody(f *testing.F) {
 	id, d, op := golden()
 	headBytes, bodyBytes := d.encode(1, op)
-	inc, content := d.head.incarnation, d.head.content
 	f.Add(bodyBytes)
 	f.Add(bodyBytes[envelopeSize:])
 	f.Add([]byte{})
@@ -276,7 +275,7 @@ func FuzzBody(f *testing.F) {
 			exercise(s)
 		}
 		env := append(appendEnvelope(nil, codecProtobuf), data...)
-		sealEnvelope(env, bodyBinding(id, inc, content))
+		sealEnvelope(env, bind(id).body(&d.head))
 		s, err := viewOf(&driver.Record{ID: id, Head: headBytes, Body: env})
 		if err != nil {
 			return

@@ -306,17 +306,18 @@ func (d *Draft) encode(now int64, op OpID) (headBytes, bodyBytes []byte) {
 		h.setLabels(d.labels)
 	}
 
+	session := bind(d.id)
 	buf := scratch.Get().(*[]byte)
 	b := (*buf)[:0]
 	if newBody {
 		b = appendEnvelope(b, codecProtobuf)
 		b = d.body.append(b, d.baseBody(), h)
-		sealEnvelope(b, bodyBinding(d.id, h.incarnation, h.content))
+		sealEnvelope(b, session.body(h))
 	}
 	split := len(b)
 	b = appendEnvelope(b, codecProtobuf)
 	b = h.append(b, op)
-	sealEnvelope(b[split:], bind(kindHead, d.id))
+	sealEnvelope(b[split:], session.head())
 
 	both := append(make([]byte, 0, len(b)), b...)
 	headBytes = both[split:]

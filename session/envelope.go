@@ -17,10 +17,10 @@ import (
 //	         payload
 //
 // The checksum covers what the part is bound to, then everything before it in
-// the envelope, then the payload as stored. A part is bound to its kind, the
-// session id and, for a body, the incarnation and the content version of its
-// head: so a part that was swapped with another session's, or a body that does
-// not belong to its head, is noticed like a damaged one.
+// the envelope, then the payload as stored. A part is bound to the session id
+// and its kind; a body also to the incarnation and the content version of its
+// head, an item to its key. So a part that was swapped with another session's,
+// or a body that does not belong to its head, is noticed like a damaged one.
 const (
 	envelopeVersion = 1
 
@@ -33,7 +33,7 @@ const (
 	envelopeSize = 8
 )
 
-// Kinds of parts; the first thing a checksum covers.
+// Kinds of parts.
 const (
 	kindHead = 'h'
 	kindBody = 'b'
@@ -52,20 +52,32 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // so that nothing has to be copied into one slice first.
 type binding uint32
 
-func bind(kind byte, id string) binding {
-	return binding(0).bytes1(kind).uvarint(uint64(len(id))).text(id)
+// bind is what all parts of a session are bound to.
+func bind(id string) binding {
+	return binding(0).uvarint(uint64(len(id))).text(id)
 }
 
-func (b binding) bytes1(v byte) binding {
+// head binds the head of a session.
+func (b binding) head() binding { return b.octet(kindHead) }
+
+// body binds a body to its head.
+func (b binding) body(h *head) binding {
+	return b.octet(kindBody).incarnation(h.incarnation).uvarint(h.content)
+}
+
+// item binds an item to its key.
+func (b binding) item(key string) binding { return b.octet(kindItem).text(key) }
+
+func (b binding) octet(v byte) binding {
 	c := ^uint32(b)
 	return binding(^(castagnoli[byte(c)^v] ^ c>>8))
 }
 
 func (b binding) uvarint(v uint64) binding {
 	for ; v >= 0x80; v >>= 7 {
-		b = b.bytes1(byte(v) | 0x80)
+		b = b.octet(byte(v) | 0x80)
 	}
-	return b.bytes1(byte(v))
+	return b.octet(byte(v))
 }
 
 func (b binding) text(s string) binding {
@@ -82,11 +94,6 @@ func (b binding) incarnation(inc incarnation) binding {
 		c = castagnoli[byte(c)^v] ^ c>>8
 	}
 	return binding(^c)
-}
-
-// bodyBinding binds a body to its head.
-func bodyBinding(id string, inc incarnation, contentVersion uint64) binding {
-	return bind(kindBody, id).incarnation(inc).uvarint(contentVersion)
 }
 
 // appendEnvelope appends the envelope of a payload that is appended next;

@@ -147,7 +147,7 @@ func (st *Store) item(ctx context.Context, id, part, key string) ([]byte, error)
 		data, err := st.drv.Item(ctx, id, key)
 		switch {
 		case err == nil:
-			payload, err := openEnvelope(data, codecRaw, bind(kindItem, id).text(key))
+			payload, err := openEnvelope(data, codecRaw, bind(id).item(key))
 			if err != nil {
 				return nil, damaged(id, part, err)
 			}

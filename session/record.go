@@ -91,14 +91,8 @@ type head struct {
 // ErrUnsupported.
 func decodeHead(payload []byte) (h head, err error) {
 	var labels, unknown gather
-	for rest := payload; len(rest) > 0; {
-		from := len(payload) - len(rest)
-		var f field
-		f, rest, err = nextField(rest)
-		if err != nil {
-			return h, err
-		}
-		to := len(payload) - len(rest)
+	f := fields{message: payload}
+	for f.next() {
 		want := protowire.VarintType
 		switch f.number {
 		case headIncarnation:
@@ -108,28 +102,28 @@ func decodeHead(payload []byte) (h head, err error) {
 			}
 			h.incarnation = incarnation(f.bytes)
 		case headCreated:
-			h.created, err = amount(f, math.MaxInt64/4)
+			h.created, err = amount(&f, math.MaxInt64/4)
 		case headAccessed:
-			h.accessed, err = amount(f, math.MaxInt64/4)
+			h.accessed, err = amount(&f, math.MaxInt64/4)
 		case headTTL:
-			h.ttl, err = amount(f, MaxTTL.Milliseconds())
+			h.ttl, err = amount(&f, MaxTTL.Milliseconds())
 		case headDeadline:
-			h.deadline, err = amount(f, math.MaxInt64/4)
+			h.deadline, err = amount(&f, math.MaxInt64/4)
 		case headAbsolute:
-			h.absolute, err = amount(f, math.MaxInt64/4)
+			h.absolute, err = amount(&f, math.MaxInt64/4)
 		case headLabel:
 			want = protowire.BytesType
 			_, _, err = decodePair(f.bytes)
-			labels.add(payload, from, to)
+			labels.add(&f)
 		case headOwner:
 			want = protowire.BytesType
 			err = h.decodeOwner(f.bytes)
 		case headVarsBytes:
-			h.varsBytes, err = amount(f, math.MaxInt64)
+			h.varsBytes, err = amount(&f, math.MaxInt64)
 		case headPrograms:
-			h.programs, err = amount(f, math.MaxInt32)
+			h.programs, err = amount(&f, math.MaxInt32)
 		case headProgramBytes:
-			h.programBytes, err = amount(f, math.MaxInt64)
+			h.programBytes, err = amount(&f, math.MaxInt64)
 		case headState:
 			h.state = f.varint
 		case headContent:
@@ -150,7 +144,7 @@ func decodeHead(payload []byte) (h head, err error) {
 			h.hint = f.bytes
 		default:
 			want = f.kind
-			unknown.add(payload, from, to)
+			unknown.add(&f)
 		}
 		if err != nil {
 			return h, err
@@ -158,6 +152,9 @@ func decodeHead(payload []byte) (h head, err error) {
 		if f.kind != want {
 			return h, defect(fmt.Sprintf("field %d has another type", f.number))
 		}
+	}
+	if f.err != nil {
+		return h, f.err
 	}
 	if h.incarnation == (incarnation{}) {
 		return h, defect("no incarnation")
@@ -167,7 +164,7 @@ func decodeHead(payload []byte) (h head, err error) {
 }
 
 // amount is a varint that is at most limit.
-func amount(f field, limit int64) (int64, error) {
+func amount(f *fields, limit int64) (int64, error) {
 	if f.varint > uint64(limit) {
 		return 0, defect(fmt.Sprintf("field %d is out of range", f.number))
 	}
@@ -175,11 +172,8 @@ func amount(f field, limit int64) (int64, error) {
 }
 
 func (h *head) decodeOwner(b []byte) error {
-	for len(b) > 0 {
-		f, rest, err := nextField(b)
-		if err != nil {
-			return err
-		}
+	f := fields{message: b}
+	for f.next() {
 		switch f.number {
 		case ownerNode:
 			h.node = f.bytes
@@ -188,9 +182,8 @@ func (h *head) decodeOwner(b []byte) error {
 		case ownerEpoch:
 			h.epoch = f.varint
 		}
-		b = rest
 	}
-	return nil
+	return f.err
 }
 
 // append encodes h, with op, if it is not zero, as its newest operation.

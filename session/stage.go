@@ -127,7 +127,7 @@ func (p *StagedProgram) flush() error {
 	ctx, timer := bound(p.ctx, p.st.opts.OperationTimeout)
 	defer timer.stop()
 	key := p.program.upload.item(p.stored)
-	sealEnvelope(p.buf, bind(kindItem, p.id).text(key))
+	sealEnvelope(p.buf, bind(p.id).item(key))
 	batch := &driver.Batch{Put: []driver.Item{{Key: key, Data: p.buf}}, Op: NewOperation()}
 	for again := doubts; ; {
 		_, err := p.st.apply(ctx, p.id, batch)

@@ -50,7 +50,8 @@ func headOf(rec *driver.Record) (*Session, error) {
 }
 
 func makeView(rec *driver.Record) (*Session, error) {
-	payload, err := openEnvelope(rec.Head, codecProtobuf, bind(kindHead, rec.ID))
+	session := bind(rec.ID)
+	payload, err := openEnvelope(rec.Head, codecProtobuf, session.head())
 	if err != nil {
 		return nil, damaged(rec.ID, "head", err)
 	}
@@ -59,7 +60,7 @@ func makeView(rec *driver.Record) (*Session, error) {
 		return nil, damaged(rec.ID, "head", err)
 	}
 	if rec.Body != nil {
-		payload, err := openEnvelope(rec.Body, codecProtobuf, bodyBinding(rec.ID, h.incarnation, h.content))
+		payload, err := openEnvelope(rec.Body, codecProtobuf, session.body(&h))
 		if err == nil {
 			err = checkBody(payload)
 		}

@@ -6,39 +6,52 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// field is one field of a protobuf message.
-type field struct {
-	number protowire.Number
-	kind   protowire.Type
-	// raw is the whole field, tag included.
-	raw []byte
+// fields steps through the fields of a protobuf message.
+type fields struct {
+	message []byte
+	// The current field is message[from:to], tag included.
+	from, to int
+	number   protowire.Number
+	kind     protowire.Type
 	// bytes is the value of a length-delimited field, varint that of a varint.
 	bytes  []byte
 	varint uint64
+	// err says why there is no next field; nil at the end.
+	err error
 }
 
-// nextField splits off the first field of b, which is not empty.
-func nextField(b []byte) (f field, rest []byte, err error) {
-	num, kind, n := consumeTag(b)
-	if n < 0 {
-		return f, nil, defect("damaged field tag")
+// next goes to the next field, if there is one.
+func (f *fields) next() bool {
+	f.from = f.to
+	rest := f.message[f.from:]
+	if len(rest) == 0 || f.err != nil {
+		return false
 	}
-	f.number, f.kind = num, kind
-	var m int
-	switch kind {
+	var n, m int
+	f.number, f.kind, n = consumeTag(rest)
+	if n < 0 {
+		f.err = defect("damaged field tag")
+		return false
+	}
+	f.bytes, f.varint = nil, 0
+	switch rest = rest[n:]; f.kind {
 	case protowire.VarintType:
-		f.varint, m = consumeVarint(b[n:])
+		f.varint, m = consumeVarint(rest)
 	case protowire.BytesType:
-		f.bytes, m = consumeBytes(b[n:])
+		f.bytes, m = consumeBytes(rest)
 	default:
-		m = protowire.ConsumeFieldValue(num, kind, b[n:])
+		m = protowire.ConsumeFieldValue(f.number, f.kind, rest)
 	}
 	if m < 0 {
-		return f, nil, defect(fmt.Sprintf("field %d is truncated", num))
+		f.err = defect(fmt.Sprintf("field %d is truncated", f.number))
+		return false
 	}
-	f.raw = b[:n+m]
-	return f, b[n+m:], nil
+	f.to += n + m
+	return true
 }
+
+// raw is the current field, tag included.
+func (f *fields) raw() []byte { return f.message[f.from:f.to] }
 
 // Records are decoded at every update, and most tags and lengths have one
 // byte, so that case is not left to a call.
@@ -72,17 +85,17 @@ type gather struct {
 	start, end int
 }
 
-func (g *gather) add(message []byte, from, to int) {
+func (g *gather) add(f *fields) {
 	switch {
 	case g.raw == nil:
-		g.start, g.end = from, to
-		g.raw = message[from:to:to]
-	case g.end == from:
-		g.end = to
-		g.raw = message[g.start:to:to]
+		g.start, g.end = f.from, f.to
+		g.raw = f.message[f.from:f.to:f.to]
+	case g.end == f.from:
+		g.end = f.to
+		g.raw = f.message[g.start:f.to:f.to]
 	default:
 		g.end = -1
-		g.raw = append(g.raw, message[from:to]...)
+		g.raw = append(g.raw, f.raw()...)
 	}
 }
 
@@ -126,23 +139,36 @@ func appendPair[T ~[]byte | ~string](dst []byte, num protowire.Number, key strin
 }
 
 func decodePair(b []byte) (key, value []byte, err error) {
-	for len(b) > 0 {
-		f, rest, err := nextField(b)
-		if err != nil {
-			return nil, nil, err
-		}
+	if key, value, ok := decodeShortPair(b); ok {
+		return key, value, nil
+	}
+	f := fields{message: b}
+	for f.next() {
 		switch f.number {
 		case pairKey:
 			key = f.bytes
 		case pairValue:
 			value = f.bytes
 		}
-		b = rest
 	}
-	if len(key) == 0 {
-		return nil, nil, defect("entry without a key")
+	if f.err == nil && len(key) == 0 {
+		f.err = defect("entry without a key")
 	}
-	return key, value, nil
+	return key, value, f.err
+}
+
+// decodeShortPair decodes what appendPair writes for short keys and values: the
+// usual case, and the innermost loop of every update.
+func decodeShortPair(b []byte) (key, value []byte, ok bool) {
+	const keyTag, valueTag = byte(pairKey)<<3 | byte(protowire.BytesType), byte(pairValue)<<3 | byte(protowire.BytesType)
+	if len(b) < 5 || b[0] != keyTag || b[1] == 0 || b[1] >= 0x80 {
+		return nil, nil, false
+	}
+	at := 2 + int(b[1]) // where the value's field begins
+	if len(b) < at+2 || b[at] != valueTag || b[at+1] >= 0x80 || len(b) != at+2+int(b[at+1]) {
+		return nil, nil, false
+	}
+	return b[2:at:at], b[at+2:], true
 }
 
 // appendPairs appends m as fields of that number, sorted by key so that equal
@@ -157,12 +183,7 @@ func appendPairs(dst []byte, num protowire.Number, m map[string]string) []byte {
 // pairs calls yield for each pair of that number in a message that has been
 // checked, until it returns false.
 func pairs(message []byte, num protowire.Number, yield func(key, value []byte) bool) {
-	for rest := message; len(rest) > 0; {
-		var f field
-		var err error
-		if f, rest, err = nextField(rest); err != nil {
-			return
-		}
+	for f := (fields{message: message}); f.next(); {
 		if f.number != num {
 			continue
 		}
