@@ -84,10 +84,30 @@ func (c *bare) call(request []byte) ([]byte, error) {
 	return answer, err
 }
 
-// kilobyte is about 1 KB of JSON as people send it.
-func kilobyte() json.RawMessage {
-	return json.RawMessage(`{"value":{"id":123456,"name":"a session","tags":["one","two","three"],"score":0.75,"text":"` +
-		strings.Repeat("some words of text, ", 45) + `"}}`)
+// document is about 1 KB of JSON as people send it.
+type document struct {
+	Value struct {
+		ID    int      `json:"id"`
+		Name  string   `json:"name"`
+		Tags  []string `json:"tags"`
+		Score float64  `json:"score"`
+		Text  string   `json:"text"`
+	} `json:"value"`
+}
+
+func kilobyte(b *testing.B) (*document, json.RawMessage) {
+	d := new(document)
+	d.Value.ID, d.Value.Name, d.Value.Tags, d.Value.Score = 123456, "a session", []string{"one", "two", "three"}, 0.75
+	d.Value.Text = strings.Repeat("some words of text, ", 45)
+	return d, encode(b, d)
+}
+
+func encode(b *testing.B, v any) json.RawMessage {
+	text, err := json.Marshal(v)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return text
 }
 
 func p50(times []time.Duration) time.Duration {
@@ -96,36 +116,67 @@ func p50(times []time.Duration) time.Duration {
 }
 
 // BenchmarkCall measures one call at a time with one worker, in turn with the
-// limit: a loop of 30 lines on either side.
+// limit: a loop of 30 lines on either side. In "json" both encode and decode
+// what they send and receive, as every caller does somewhere; in "raw" neither
+// does.
 func BenchmarkCall(b *testing.B) {
-	h := pythons(b, "testdata/bench_tools.py")
+	h := pythons(b, "testdata/tools.py")
 	conn := h.start()
 	limit := startBare(b, h)
-	args := kilobyte()
-	request := append(append([]byte(`{"tool":"echo","args":`), args...), '}')
+	doc, args := kilobyte(b)
+	request := []byte(`{"tool":"echo","args":` + string(args) + `}`)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 
-	const round = 100
-	var ours, theirs []time.Duration
-	for i := 0; b.Loop(); i++ {
-		began := time.Now()
-		if i/round%2 == 0 {
-			if _, err := conn.Call(ctx, &worker.Call{CorrelationID: "c-123", Tool: "echo", Args: args}); err != nil {
+	call := func(args json.RawMessage) json.RawMessage {
+		res, err := conn.Call(ctx, &worker.Call{CorrelationID: "c-123", Tool: "echo", Args: args})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return res.Value
+	}
+	b.Run("json", func(b *testing.B) {
+		compare(b, func() {
+			answer := call(encode(b, doc))
+			if err := json.Unmarshal(answer, &new(document).Value); err != nil {
 				b.Fatal(err)
 			}
-			ours = append(ours, time.Since(began))
-		} else {
+		}, func() {
+			answer, err := limit.call(encode(b, map[string]any{"tool": "echo", "args": doc}))
+			if err == nil {
+				err = json.Unmarshal(answer, new(document))
+			}
+			if err != nil {
+				b.Fatal(err)
+			}
+		})
+	})
+	b.Run("raw", func(b *testing.B) {
+		compare(b, func() { call(args) }, func() {
 			if _, err := limit.call(request); err != nil {
 				b.Fatal(err)
 			}
-			theirs = append(theirs, time.Since(began))
+		})
+	})
+}
+
+// compare reports the median time of ours, of its limit, and the ratio.
+func compare(b *testing.B, ours, limit func()) {
+	const round = 100
+	var times [2][]time.Duration
+	for i := 0; b.Loop(); i++ {
+		which, f := 0, ours
+		if i/round%2 == 1 {
+			which, f = 1, limit
 		}
+		began := time.Now()
+		f()
+		times[which] = append(times[which], time.Since(began))
 	}
-	if len(theirs) < round {
-		return // the first, short run
+	if len(times[1]) == 0 {
+		return // a run of one call
 	}
-	a, l := p50(ours), p50(theirs)
+	a, l := p50(times[0]), p50(times[1])
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(float64(a)/1e3, "p50-us")
 	b.ReportMetric(float64(l)/1e3, "limit-p50-us")
@@ -135,9 +186,9 @@ func BenchmarkCall(b *testing.B) {
 // BenchmarkTwoWorkers measures eight callers sharing two workers, and the same
 // with bare loops.
 func BenchmarkTwoWorkers(b *testing.B) {
-	h := pythons(b, "testdata/bench_tools.py")
-	args := kilobyte()
-	request := append(append([]byte(`{"tool":"echo","args":`), args...), '}')
+	h := pythons(b, "testdata/tools.py")
+	_, args := kilobyte(b)
+	request := []byte(`{"tool":"echo","args":` + string(args) + `}`)
 	conns := make(chan worker.Conn, 2)
 	bares := make(chan *bare, 2)
 	for range 2 {

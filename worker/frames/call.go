@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/snakepit-go/snakepit/worker"
 )
@@ -40,7 +41,7 @@ func (c *conn) Call(ctx context.Context, req *worker.Call) (*worker.Result, erro
 	defer cl.hosting.end()
 
 	f := newFrame()
-	f.call(r.id, req, c.opts.Window)
+	f.call(ctx, r.id, req, c.opts.Window)
 	if n := f.len(); n > c.opts.MaxFrame {
 		c.take(r.id)
 		f.free()
@@ -109,7 +110,7 @@ func (c *conn) giveUp(r *request, cause error) error {
 }
 
 // call makes the header and body of a call.
-func (f *frame) call(id int64, req *worker.Call, window int) {
+func (f *frame) call(ctx context.Context, id int64, req *worker.Call, window int) {
 	f.request(id, "call")
 	f.text(`{"tool":`)
 	f.string(req.Tool)
@@ -123,6 +124,10 @@ func (f *frame) call(id int64, req *worker.Call, window int) {
 	f.lengths(req.Attachments)
 	f.text(`,"correlation":`)
 	f.string(req.CorrelationID)
+	if limit, ok := ctx.Deadline(); ok {
+		f.text(`,"timeout_ms":`)
+		f.integer(max(0, time.Until(limit).Milliseconds()))
+	}
 	f.text(`,"stream":`)
 	f.bool(req.OnChunk != nil)
 	f.text(`,"window":`)

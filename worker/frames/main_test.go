@@ -47,7 +47,7 @@ func newHarness(t testing.TB, command func(worker.Spec) worker.Command) *harness
 			t.Error(err)
 		}
 	})
-	return &harness{t: t, opts: frames.Options{Launcher: launcher, Command: command}, records: new(records)}
+	return &harness{t: t, opts: frames.Options{Launcher: launcher, Command: command}, records: &records{more: make(chan struct{})}}
 }
 
 // peers are workers that follow a script.
@@ -136,8 +136,9 @@ func wantCrash(t testing.TB, conn worker.Conn, err error, maybeExecuted bool) *w
 
 // records is a slog.Handler that keeps what it is given.
 type records struct {
-	mu  sync.Mutex
-	all []slog.Record
+	mu   sync.Mutex
+	all  []slog.Record
+	more chan struct{} // closed with the next record
 }
 
 func (r *records) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelInfo }
@@ -148,7 +149,23 @@ func (r *records) Handle(_ context.Context, rec slog.Record) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.all = append(r.all, rec)
+	close(r.more)
+	r.more = make(chan struct{})
 	return nil
+}
+
+// await waits for a record with a message.
+func (r *records) await(t testing.TB, message string) {
+	t.Helper()
+	for {
+		r.mu.Lock()
+		more := r.more
+		r.mu.Unlock()
+		if r.find(message) != nil {
+			return
+		}
+		await(t, more, "the record: "+message)
+	}
 }
 
 // find returns the attributes of the first record with a message, and its

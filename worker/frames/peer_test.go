@@ -224,7 +224,8 @@ func (p *peer) call(m peerMessage) {
 		for i := range 4 {
 			last = p.answer(int64(i))
 		}
-		p.result("%s", last)
+		text, _ := json.Marshal(last)
+		p.result("%s", text)
 	case "open_and_leave":
 		p.ask(1, "program.open", fmt.Sprintf(`{"call":%d,"name":"p"}`, p.id))
 		p.result("null")

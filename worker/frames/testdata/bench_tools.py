@@ -1,6 +1,0 @@
-from snakepit import tool
-
-
-@tool
-def echo(value):
-    return value
