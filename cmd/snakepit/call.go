@@ -117,10 +117,14 @@ func (o *callOptions) run(ctx context.Context, f func(context.Context, *client.C
 func (o *callOptions) arguments(call *client.Call) error {
 	if len(o.bytes) == 0 {
 		args, err := readJSON(o.args, o.stdin)
-		if err == nil && args != nil {
-			call.Args = args
+		if err != nil || args == nil {
+			return err
 		}
-		return err
+		if args[0] != '{' {
+			return usagef("%s is not a JSON object: give the arguments by name", excerpt(args))
+		}
+		call.Args = args // as they were typed, whatever numbers are in them
+		return nil
 	}
 	args, err := readObject(o.args, o.stdin)
 	if err != nil {

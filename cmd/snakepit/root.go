@@ -32,7 +32,7 @@ the call: it survives the worker and, with --data, the server.
 	},
 		newServe(e), newCall(e), newStream(e), newSession(e),
 		newTool(e), newWorker(e), newPool(e), newHealth(e),
-		newConfig(e), newVersion(e), newExitCodes(),
+		newConfig(e), newDemo(e), newVersion(e), newExitCodes(),
 	)
 	root.SetIn(e.stdin)
 	root.SetOut(e.stdout)

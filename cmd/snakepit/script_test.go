@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -54,7 +55,10 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"wait-exits": waitExits,
 	"wait-ready": waitReady,
 	"wait-file":  waitFile,
+	"wait-line":  waitLine,
+	"save":       save,
 	"kill9":      kill9,
+	"wait-gone":  waitGone,
 }
 
 // exits CODE PROGRAM ARG... runs a program that must end with that code.
@@ -98,6 +102,15 @@ func waitReady(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) != 1 {
 		ts.Fatalf("usage: wait-ready FILE")
 	}
+	defer func() { // what the server said, if it is not ready
+		if ts.Getenv("SNAKEPIT_SERVER") == "" {
+			logs, _ := filepath.Glob(ts.MkAbs("log*"))
+			for _, log := range logs {
+				ts.Logf("%s:\n%s", filepath.Base(log), ts.ReadFile(log))
+			}
+		}
+	}()
+	ts.Setenv("SNAKEPIT_SERVER", "")
 	eventually(ts, "the server should be ready", func() bool {
 		text, err := os.ReadFile(ts.MkAbs(args[0]))
 		if err != nil {
@@ -123,6 +136,33 @@ func waitFile(ts *testscript.TestScript, _ bool, args []string) {
 	})
 }
 
+// wait-line FILE N waits until FILE has N lines.
+func waitLine(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: wait-line FILE N")
+	}
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	eventually(ts, args[0]+" should have "+args[1]+" lines", func() bool {
+		text, err := os.ReadFile(ts.MkAbs(args[0]))
+		return err == nil && bytes.Count(text, []byte("\n")) >= n
+	})
+}
+
+// save FILE REGEXP NAME sets the variable NAME to what the group of REGEXP matches in FILE (or stdout).
+func save(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 3 {
+		ts.Fatalf("usage: save FILE REGEXP NAME")
+	}
+	re, err := regexp.Compile("(?m)" + args[1])
+	ts.Check(err)
+	match := re.FindStringSubmatch(ts.ReadFile(args[0]))
+	if len(match) != 2 {
+		ts.Fatalf("no match with one group for %s in %s", args[1], args[0])
+	}
+	ts.Setenv(args[2], match[1])
+}
+
 // kill9 FILE kills the process whose id FILE (or stdout) holds, and waits until it is gone.
 func kill9(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) != 1 {
@@ -132,6 +172,22 @@ func kill9(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	ts.Check(syscall.Kill(pid, syscall.SIGKILL))
 	eventually(ts, "the process should be gone", func() bool { return !testenv.Alive(pid) })
+}
+
+// wait-gone FILE waits until all processes that FILE names as "pid": N have ended.
+func waitGone(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: wait-gone FILE")
+	}
+	pids := regexp.MustCompile(`"pid": (\d+)`).FindAllStringSubmatch(ts.ReadFile(args[0]), -1)
+	if len(pids) == 0 {
+		ts.Fatalf("%s names no process", args[0])
+	}
+	for _, match := range pids {
+		pid, err := strconv.Atoi(match[1])
+		ts.Check(err)
+		eventually(ts, "process "+match[1]+" should be gone", func() bool { return !testenv.Alive(pid) })
+	}
 }
 
 func eventually(ts *testscript.TestScript, what string, is func() bool) {

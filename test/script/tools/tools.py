@@ -1,5 +1,6 @@
 """Tools for the scripts."""
 
+import logging
 import os
 import time
 from pathlib import Path
@@ -95,3 +96,26 @@ def save(name: str, text: str, session) -> int:
     """Saves a program."""
     session.programs[name] = text.encode()
     return len(text)
+
+
+@tool
+def pack(data: bytes) -> dict:
+    """Returns bytes inside of a value, and what only looks like them."""
+    return {"data": data, "plain": {"$bytes": 0}, "size": 12345678901234567890}
+
+
+@tool
+def beat(path: str, session):
+    """Yields once, waits for PATH, and yields again."""
+    session.vars["beats"] = [1]
+    yield 1
+    while not os.path.exists(path):
+        time.sleep(0.005)
+    session.vars["beats"].append(2)
+    yield 2
+
+
+@tool
+def say(text: str, session=None):
+    """Writes a record to the log."""
+    logging.getLogger("tools").warning(text)
