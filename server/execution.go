@@ -1,8 +1,10 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"unicode/utf8"
 
 	"connectrpc.com/connect"
 
@@ -64,17 +66,38 @@ func invocation(inv *snakepitv1.Invocation) (*snakepitv1.Invocation, any, []snak
 		opts = append(opts, snakepit.MustExist())
 	}
 	if inv.GetTimeout() != nil {
+		if err := inv.GetTimeout().CheckValid(); err != nil {
+			return nil, nil, nil, &session.InvalidError{Field: "invocation.timeout", Reason: err.Error()}
+		}
 		d := inv.GetTimeout().AsDuration()
 		if d <= 0 {
 			return nil, nil, nil, &session.InvalidError{Field: "invocation.timeout", Reason: "must be positive"}
 		}
 		opts = append(opts, snakepit.WithTimeout(d))
 	}
-	var args any
-	if len(inv.GetArguments()) > 0 && string(inv.GetArguments()) != "null" {
-		args = json.RawMessage(inv.GetArguments())
+	text, err := objectOf("invocation.arguments", inv.GetArguments())
+	if err != nil || text == nil {
+		return inv, nil, opts, err
 	}
-	return inv, args, opts, nil
+	return inv, text, opts, nil
+}
+
+// objectOf returns the text of a JSON field that holds an object, nil if there
+// is none. Over gRPC it comes as the client made it.
+func objectOf(field string, text []byte) (json.RawMessage, error) {
+	trimmed := bytes.TrimLeft(text, " \t\r\n")
+	switch {
+	case len(trimmed) == 0, bytes.Equal(bytes.TrimSpace(trimmed), []byte("null")):
+		return nil, nil
+	case !utf8.Valid(text):
+		return nil, &session.InvalidError{Field: field, Reason: "is not valid UTF-8"}
+	case !json.Valid(text):
+		var nothing any
+		return nil, &session.InvalidError{Field: field, Reason: "is not valid JSON: " + json.Unmarshal(text, &nothing).Error()}
+	case trimmed[0] != '{':
+		return nil, &session.InvalidError{Field: field, Reason: "must be a JSON object"}
+	}
+	return text, nil
 }
 
 func resultMessage(res *snakepit.Result) *snakepitv1.ExecuteResponse {

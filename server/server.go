@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"time"
 
 	"connectrpc.com/connect"
@@ -14,18 +15,26 @@ import (
 	"github.com/snakepit-go/snakepit"
 	"github.com/snakepit-go/snakepit/api/snakepit/v1/snakepitv1connect"
 	"github.com/snakepit-go/snakepit/internal/correlation"
-	"github.com/snakepit-go/snakepit/internal/wireerr"
 )
-
-// CorrelationHeader carries the correlation id of a request and its answer.
-const CorrelationHeader = "X-Snakepit-Correlation-Id"
 
 // DefaultMaxRequest is the largest request in bytes unless Options say
 // otherwise.
 const DefaultMaxRequest = 128 << 20
 
-// readHeaderTimeout bounds how long a client may take to send a request's head.
-const readHeaderTimeout = 10 * time.Second
+// Limits of connections.
+const (
+	// readHeaderTimeout bounds how long a client may take to send a request's
+	// head, and idleTimeout how long it may keep a connection it does not use.
+	readHeaderTimeout = 10 * time.Second
+	idleTimeout       = 5 * time.Minute
+	maxHeaderBytes    = 64 << 10
+	// maxStreams is how many requests may run on one connection; a client
+	// opens another one beyond that.
+	maxStreams = 1000
+	// compressFrom is the size of an answer from which on compression, for a
+	// client that takes it, is worth its time.
+	compressFrom = 4 << 10
+)
 
 // Options of a Server. Engine is required.
 type Options struct {
@@ -34,10 +43,13 @@ type Options struct {
 	Health http.Handler
 	// Metrics serves /metrics; nil serves none.
 	Metrics http.Handler
-	// MaxRequest is the largest message of a request in bytes.
+	// MaxRequest is the largest message of a request in bytes;
+	// DefaultMaxRequest if it is 0.
 	MaxRequest int
-	// Logger gets a record of each request at debug level, and of each that
-	// failed inside at warning level. It never gets arguments or results.
+	// Logger gets a record of each request: at debug level if it succeeded, at
+	// info level with its code if it was refused or its tool failed, and at
+	// warning level if the fault was here. It never gets arguments, results or
+	// what a tool raised.
 	Logger *slog.Logger
 }
 
@@ -55,11 +67,17 @@ func New(opts Options) *Server {
 	if opts.MaxRequest <= 0 {
 		opts.MaxRequest = DefaultMaxRequest
 	}
+	logger := slog.New(correlation.NewHandler(opts.Logger.Handler()))
 	handlerOptions := []connect.HandlerOption{
 		connect.WithCodec(jsonCodec{"json"}),
 		connect.WithCodec(jsonCodec{"json; charset=utf-8"}),
 		connect.WithReadMaxBytes(opts.MaxRequest),
-		connect.WithInterceptors(&interceptor{opts.Logger}),
+		connect.WithCompressMinBytes(compressFrom),
+		connect.WithInterceptors(&interceptor{logger}),
+		connect.WithRecover(func(ctx context.Context, spec connect.Spec, _ http.Header, reason any) error {
+			logger.ErrorContext(ctx, "panic", "procedure", spec.Procedure, "reason", reason, "stack", string(debug.Stack()))
+			return errors.New("the server has a fault; its log says more")
+		}),
 	}
 	mux := http.NewServeMux()
 	mux.Handle(snakepitv1connect.NewExecutionServiceHandler(&executionService{engine: opts.Engine}, handlerOptions...))
@@ -74,7 +92,7 @@ func New(opts Options) *Server {
 		mux.Handle("/metrics", opts.Metrics)
 	}
 
-	s := &Server{handler: correlate(mux)}
+	s := &Server{handler: correlate(refuseForeignPages(mux))}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
@@ -82,7 +100,10 @@ func New(opts Options) *Server {
 	s.http = &http.Server{
 		Handler:           s,
 		Protocols:         protocols,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(opts.Logger.Handler(), slog.LevelDebug),
 	}
 	return s
@@ -106,70 +127,4 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		return fmt.Errorf("shut down the server: %w", errors.Join(err, s.http.Close()))
 	}
 	return nil
-}
-
-// correlate gives every request a correlation id: the client's, if it sent a
-// usable one, or a new one. The answer carries it.
-func correlate(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		id := r.Header.Get(CorrelationHeader)
-		if !correlation.Valid(id) {
-			id = correlation.NewID()
-		}
-		w.Header().Set(CorrelationHeader, id)
-		next.ServeHTTP(w, r.WithContext(correlation.NewContext(r.Context(), id)))
-	})
-}
-
-// interceptor encodes errors and logs requests, for unary and streaming calls
-// alike.
-type interceptor struct{ logger *slog.Logger }
-
-// WrapUnary implements connect.Interceptor.
-func (i *interceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
-	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
-		began := time.Now()
-		res, err := next(ctx, req)
-		return res, i.done(ctx, req.Spec(), began, err)
-	}
-}
-
-// WrapStreamingClient implements connect.Interceptor; a server has no clients.
-func (i *interceptor) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
-	return next
-}
-
-// WrapStreamingHandler implements connect.Interceptor.
-func (i *interceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
-	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
-		began := time.Now()
-		return i.done(ctx, conn.Spec(), began, next(ctx, conn))
-	}
-}
-
-func (i *interceptor) done(ctx context.Context, spec connect.Spec, began time.Time, err error) error {
-	level, result := slog.LevelDebug, "ok"
-	var wire *connect.Error
-	if err != nil {
-		wire = wireerr.Encode(err)
-		result = wire.Code().String()
-		switch wire.Code() {
-		case connect.CodeInternal, connect.CodeDataLoss:
-			level = slog.LevelWarn
-		}
-	}
-	if i.logger.Enabled(ctx, level) {
-		attrs := []slog.Attr{
-			slog.String("procedure", spec.Procedure), slog.String("result", result),
-			slog.Duration("took", time.Since(began)), slog.String("correlation_id", correlation.FromContext(ctx)),
-		}
-		if err != nil {
-			attrs = append(attrs, slog.Any("error", err))
-		}
-		i.logger.LogAttrs(ctx, level, "request", attrs...)
-	}
-	if wire == nil {
-		return nil // not a typed nil
-	}
-	return wire
 }

@@ -3,7 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
-	"errors"
+	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -23,16 +23,20 @@ type sessionService struct{ store *session.Store }
 
 func (s *sessionService) Create(ctx context.Context, req *connect.Request[snakepitv1.CreateSessionRequest]) (*connect.Response[snakepitv1.CreateSessionResponse], error) {
 	m := req.Msg
-	vars, err := varsOf(m.GetVars())
+	vars, err := varsOf("vars", m.GetVars())
 	if err != nil {
 		return nil, err
 	}
-	opts := &session.CreateOptions{Labels: m.GetLabels(), Metadata: m.GetMetadata(), Vars: vars}
-	if m.GetTtl() != nil {
-		opts.TTL = new(m.GetTtl().AsDuration())
+	ttl, err := ttlOf(m.GetTtl())
+	if err != nil {
+		return nil, err
 	}
-	if m.GetAbsoluteDeadline() != nil {
-		opts.AbsoluteDeadline = m.GetAbsoluteDeadline().AsTime()
+	opts := &session.CreateOptions{TTL: ttl, Labels: m.GetLabels(), Metadata: m.GetMetadata(), Vars: vars}
+	if deadline := m.GetAbsoluteDeadline(); deadline != nil {
+		if err := deadline.CheckValid(); err != nil {
+			return nil, &session.InvalidError{Field: "absolute_deadline", Reason: err.Error()}
+		}
+		opts.AbsoluteDeadline = deadline.AsTime()
 	}
 	id := m.GetId()
 	if id == "" {
@@ -67,7 +71,11 @@ func (s *sessionService) Touch(ctx context.Context, req *connect.Request[snakepi
 
 func (s *sessionService) Patch(ctx context.Context, req *connect.Request[snakepitv1.PatchSessionRequest]) (*connect.Response[snakepitv1.PatchSessionResponse], error) {
 	m := req.Msg
-	set, err := varsOf(m.GetSet())
+	set, err := varsOf("set", m.GetSet())
+	if err != nil {
+		return nil, err
+	}
+	ttl, err := ttlOf(m.GetTtl())
 	if err != nil {
 		return nil, err
 	}
@@ -75,9 +83,7 @@ func (s *sessionService) Patch(ctx context.Context, req *connect.Request[snakepi
 		Set: set, Unset: m.GetUnset(),
 		SetLabels: m.GetSetLabels(), UnsetLabels: m.GetUnsetLabels(),
 		SetMetadata: m.GetSetMetadata(), UnsetMetadata: m.GetUnsetMetadata(),
-	}
-	if m.GetTtl() != nil {
-		patch.TTL = new(m.GetTtl().AsDuration())
+		TTL: ttl,
 	}
 	sess, err := s.store.Patch(ctx, m.GetId(), patch, expecting(m.GetExpectedRevision())...)
 	if err != nil {
@@ -88,7 +94,7 @@ func (s *sessionService) Patch(ctx context.Context, req *connect.Request[snakepi
 
 func (s *sessionService) Put(ctx context.Context, req *connect.Request[snakepitv1.PutSessionRequest]) (*connect.Response[snakepitv1.PutSessionResponse], error) {
 	m := req.Msg
-	vars, err := varsOf(m.GetVars())
+	vars, err := varsOf("vars", m.GetVars())
 	if err != nil {
 		return nil, err
 	}
@@ -157,20 +163,29 @@ func (s *sessionService) Stats(ctx context.Context, _ *connect.Request[snakepitv
 	}), nil
 }
 
-// varsOf returns the members of a JSON object; none if text is empty or null.
-func varsOf(text []byte) (map[string]json.RawMessage, error) {
-	if len(text) == 0 {
-		return nil, nil
+// varsOf returns the members of a field that holds a JSON object, none if it is
+// empty or null.
+func varsOf(field string, text []byte) (map[string]json.RawMessage, error) {
+	object, err := objectOf(field, text)
+	if err != nil || object == nil {
+		return nil, err
 	}
 	var vars map[string]json.RawMessage
-	if err := json.Unmarshal(text, &vars); err != nil {
-		reason := "must be a JSON object"
-		if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
-			reason = "is not valid JSON: " + syntax.Error()
-		}
-		return nil, &session.InvalidError{Field: "vars", Reason: reason}
+	if err := json.Unmarshal(object, &vars); err != nil {
+		return nil, &session.InvalidError{Field: field, Reason: err.Error()}
 	}
 	return vars, nil
+}
+
+// ttlOf returns a time to live, nil if there is none.
+func ttlOf(d *durationpb.Duration) (*time.Duration, error) {
+	if d == nil {
+		return nil, nil
+	}
+	if err := d.CheckValid(); err != nil {
+		return nil, &session.InvalidError{Field: "ttl", Reason: err.Error()}
+	}
+	return new(d.AsDuration()), nil
 }
 
 func readOptions(o *snakepitv1.ReadOptions) (opts []session.ReadOption) {

@@ -1,0 +1,134 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/snakepit-go/snakepit/internal/correlation"
+	"github.com/snakepit-go/snakepit/internal/wireerr"
+)
+
+// CorrelationHeader carries the correlation id of a request and its answer.
+const CorrelationHeader = "X-Snakepit-Correlation-Id"
+
+// correlate gives every request a correlation id: the client's, if it sent a
+// usable one, that of its trace, or a new one. The answer carries it.
+func correlate(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := r.Header.Get(CorrelationHeader)
+		if !correlation.Valid(id) {
+			id = correlation.FromTraceparent(r.Header.Get("Traceparent"))
+		}
+		if id == "" {
+			id = correlation.NewID()
+		}
+		w.Header().Set(CorrelationHeader, id)
+		next.ServeHTTP(w, r.WithContext(correlation.NewContext(r.Context(), id)))
+	})
+}
+
+// refuseForeignPages refuses what a web page of another site sends to a server
+// that listens on loopback, which has no authentication. A browser would not
+// let such a page reach us by our own name, but the page can bring a name of
+// its own that resolves to 127.0.0.1.
+func refuseForeignPages(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if origin := r.Header.Get("Origin"); origin != "" && onLoopback(r) && !isLocal(origin) {
+			http.Error(w, "requests of the page "+origin+" are refused: this server is for programs on this machine", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func onLoopback(r *http.Request) bool {
+	addr, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if !ok {
+		return false
+	}
+	local, err := netip.ParseAddrPort(addr.String())
+	return err == nil && local.Addr().Unmap().IsLoopback()
+}
+
+func isLocal(origin string) bool {
+	u, err := url.Parse(origin)
+	if err != nil {
+		return false
+	}
+	host := u.Hostname()
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil && addr.Unmap().IsLoopback()
+}
+
+// interceptor encodes errors and logs requests, for unary and streaming calls
+// alike.
+type interceptor struct{ logger *slog.Logger }
+
+// WrapUnary implements connect.Interceptor.
+func (i *interceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
+		began := time.Now()
+		res, err := next(ctx, req)
+		return res, i.done(ctx, req.Spec(), began, err)
+	}
+}
+
+// WrapStreamingClient implements connect.Interceptor; a server has no clients.
+func (i *interceptor) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return next
+}
+
+// WrapStreamingHandler implements connect.Interceptor.
+func (i *interceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
+		began := time.Now()
+		return i.done(ctx, conn.Spec(), began, next(ctx, conn))
+	}
+}
+
+// done logs the end of a request and returns its error as it goes to the
+// client.
+func (i *interceptor) done(ctx context.Context, spec connect.Spec, began time.Time, err error) error {
+	if err == nil {
+		i.log(ctx, slog.LevelDebug, spec, began, "ok")
+		return nil
+	}
+	wire := wireerr.Encode(err)
+	info := wireerr.Info(wire)
+	attrs := []slog.Attr{slog.Any("reasons", info.GetReasons())}
+	if fault := info.GetTool(); fault != nil {
+		// What a tool raises can hold what it was given.
+		attrs = append(attrs, slog.String("exception", fault.GetType()))
+	} else {
+		attrs = append(attrs, slog.String("error", wire.Message()))
+	}
+	i.log(ctx, levelOf(wire.Code()), spec, began, wire.Code().String(), attrs...)
+	return wire
+}
+
+// levelOf tells faults of the server from answers to its clients.
+func levelOf(code connect.Code) slog.Level {
+	switch code {
+	case connect.CodeInternal, connect.CodeDataLoss, connect.CodeUnavailable:
+		return slog.LevelWarn
+	default:
+		return slog.LevelInfo
+	}
+}
+
+func (i *interceptor) log(ctx context.Context, level slog.Level, spec connect.Spec, began time.Time, result string, attrs ...slog.Attr) {
+	if !i.logger.Enabled(ctx, level) {
+		return
+	}
+	i.logger.LogAttrs(ctx, level, "request", append([]slog.Attr{
+		slog.String("procedure", spec.Procedure), slog.String("result", result), slog.Duration("took", time.Since(began)),
+	}, attrs...)...)
+}
