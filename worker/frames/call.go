@@ -120,18 +120,22 @@ func (f *frame) call(ctx context.Context, id int64, req *worker.Call, window int
 	} else {
 		f.raw(req.Args)
 	}
-	f.text(`,"parts":`)
-	f.lengths(req.Attachments)
-	f.text(`,"correlation":`)
-	f.string(req.CorrelationID)
+	if len(req.Attachments) > 0 {
+		f.text(`,"parts":`)
+		f.lengths(req.Attachments)
+	}
+	if req.CorrelationID != "" {
+		f.text(`,"correlation":`)
+		f.string(req.CorrelationID)
+	}
 	if limit, ok := ctx.Deadline(); ok {
 		f.text(`,"timeout_ms":`)
 		f.integer(max(0, time.Until(limit).Milliseconds()))
 	}
-	f.text(`,"stream":`)
-	f.bool(req.OnChunk != nil)
-	f.text(`,"window":`)
-	f.integer(int64(window))
+	if req.OnChunk != nil {
+		f.text(`,"stream":true,"window":`)
+		f.integer(int64(window))
+	}
 	if req.Session != nil {
 		f.session(req.Session)
 	}

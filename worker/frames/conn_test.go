@@ -22,7 +22,7 @@ func TestCallParams(t *testing.T) {
 	}{
 		"without anything": {
 			worker.Call{},
-			`{"tool":"params","args":{},"parts":[],"correlation":"","stream":false,"window":64}`,
+			`{"tool":"params","args":{}}`,
 		},
 		"with all": {
 			worker.Call{
@@ -32,13 +32,13 @@ func TestCallParams(t *testing.T) {
 					Vars: json.RawMessage(`{"long":"` + long + `"}`), Programs: []worker.Program{{Name: "p", Size: 3, SHA256: "00"}}, Labels: map[string]string{"l": "1"},
 				},
 			},
-			`{"tool":"params","args":{"a":123456789012345678901234567890},"parts":[2,0,50000],"correlation":"c\"é","stream":false,"window":64,` +
+			`{"tool":"params","args":{"a":123456789012345678901234567890},"parts":[2,0,50000],"correlation":"c\"é",` +
 				`"session":{"id":"s 1\n","incarnation":"i","version":18446744073709551615,"readonly":true,"vars":{"long":"` + long + `"},` +
 				`"programs":[{"name":"p","size":3,"sha256":"00"}],"labels":{"l":"1"},"metadata":{}}}`,
 		},
 		"in a session that is held": {
 			worker.Call{Session: &worker.SessionState{ID: "s", Incarnation: "i", Version: 1}},
-			`{"tool":"params","args":{},"parts":[],"correlation":"","stream":false,"window":64,` +
+			`{"tool":"params","args":{},` +
 				`"session":{"id":"s","incarnation":"i","version":1,"readonly":false}}`,
 		},
 	} {
@@ -52,6 +52,29 @@ func TestCallParams(t *testing.T) {
 				t.Errorf("got  %.400s\nwant %.400s", res.Value, c.want)
 			}
 		})
+	}
+}
+
+func TestCallParamsOfAStreamWithADeadline(t *testing.T) {
+	h := peers(t, "serves")
+	h.opts.Window = 5
+	conn := h.start()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	res, err := conn.Call(ctx, &worker.Call{Tool: "params", OnChunk: func(worker.Chunk) error { return nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Timeout int  `json:"timeout_ms"`
+		Stream  bool `json:"stream"`
+		Window  int  `json:"window"`
+	}
+	if err := json.Unmarshal(res.Value, &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Timeout < 50_000 || got.Timeout > 60_000 || !got.Stream || got.Window != 5 {
+		t.Errorf("got %s", res.Value)
 	}
 }
 
