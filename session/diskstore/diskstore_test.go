@@ -25,8 +25,13 @@ func harness(opts *diskstore.Options) drivertest.Harness {
 	}
 }
 
-func TestDriver(t *testing.T) {
-	t.Run("default", func(t *testing.T) { drivertest.Run(t, harness(nil)) })
+func TestDriver(t *testing.T) { drivertest.Run(t, harness(nil)) }
+
+// TestDriverOtherwise runs the suite with other options.
+func TestDriverOtherwise(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the suite takes seconds each time")
+	}
 	t.Run("relaxed", func(t *testing.T) { drivertest.Run(t, harness(&diskstore.Options{Relaxed: true})) })
 	t.Run("no cache", func(t *testing.T) { drivertest.Run(t, harness(&diskstore.Options{CacheBytes: -1})) })
 	t.Run("small cache", func(t *testing.T) { drivertest.Run(t, harness(&diskstore.Options{CacheBytes: 2000})) })
