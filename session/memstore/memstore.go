@@ -29,7 +29,10 @@ import (
 )
 
 // shardCount is a power of two far above the cores of one machine: a lock is
-// then almost never contended, and 256 maps cost a few kilobytes.
+// then almost never contended, and 256 maps cost a few kilobytes. A lock-free
+// map (xsync v4) was measured beside it on two cores with 64 callers: it reads
+// in 21 ns instead of 38, writes in 237 ns instead of 139, and could not keep
+// a record and its items in step.
 const shardCount = 256
 
 // info is what the driver declares. Its limits only keep one session from
