@@ -44,8 +44,8 @@ func newConfigCheck(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Say whether serve could start with this configuration",
-		Long: `Say whether serve could start with this configuration: all problems at once, each
-with its source. Files and directories that it names are not looked at.`,
+		Long: `Say whether serve could start with this configuration: all problems at once,
+each with its source. Files and directories that it names are not looked at.`,
 		Args: arguments(0, 0),
 		RunE: func(*cobra.Command, []string) error {
 			if _, err := opts.valid(); err != nil {
@@ -79,9 +79,10 @@ func (s *settings) register(flags *pflag.FlagSet) {
 	flags.StringVar(&s.file, "config", "", "configuration `FILE`, in YAML ("+config.FileVariable+")")
 	s.given = make(map[string]string)
 	for _, f := range config.Flags() {
+		usage, _, _ := strings.Cut(f.Usage, ". ") // config reference has the rest
 		flags.AddFlag(&pflag.Flag{
 			Name:        f.Name,
-			Usage:       lowerFirst(f.Usage),
+			Usage:       usage,
 			Value:       &setting{name: f.Name, given: s.given, bool: f.Bool},
 			NoOptDefVal: map[bool]string{true: "true"}[f.Bool],
 		})
@@ -135,7 +136,5 @@ func (v *setting) Type() string {
 	if v.bool {
 		return "bool"
 	}
-	return "string"
+	return "VALUE"
 }
-
-func lowerFirst(s string) string { return strings.ToLower(s[:1]) + s[1:] }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net"
 	"strconv"
 	"strings"
@@ -98,12 +99,12 @@ func codeOfTransport(err error) exitCode {
 		return exitUnavailable
 	case !ok:
 		return exitFailure
-	case connect.IsWireError(err) && wire.Code() == connect.CodeUnavailable:
+	case wire.Code() != connect.CodeUnavailable:
+		return exitFailure
+	case connect.IsWireError(wire): // the server, or what stands before it, answered that it is not available
 		return exitUnavailable
-	case !connect.IsWireError(err):
-		return exitUnknown
 	}
-	return exitFailure
+	return exitUnknown
 }
 
 // usageError is a command line that cannot be understood.
@@ -130,15 +131,40 @@ func report(w io.Writer, cmd *cobra.Command, err error, code exitCode) {
 
 func newExitCodes() *cobra.Command {
 	var text strings.Builder
-	text.WriteString("Commands end with one of these exit codes. Their numbers do not change.\n\n")
-	for code := exitOK; code <= exitInterrupted; code++ {
-		for _, row := range exitCodes {
-			if row.code == code {
-				fmt.Fprintf(&text, "%5d  %s\n", row.code, row.meaning)
+	text.WriteString("Commands end with one of these exit codes. Their numbers do not change.\n")
+	for code, meaning := range meanings() {
+		fmt.Fprintf(&text, "\n%5d  %s", code, strings.Join(wrap(meaning, 72), "\n       "))
+	}
+	return &cobra.Command{Use: "exit-codes", Short: "The exit codes and their meaning", Long: text.String()}
+}
+
+// meanings yields the exit codes in the order of their numbers.
+func meanings() iter.Seq2[exitCode, string] {
+	return func(yield func(exitCode, string) bool) {
+		for code := exitOK; code <= exitInterrupted; code++ {
+			for _, row := range exitCodes {
+				if row.code == code && !yield(code, row.meaning) {
+					return
+				}
 			}
 		}
 	}
-	return &cobra.Command{Use: "exit-codes", Short: "The exit codes and their meaning", Long: strings.TrimSuffix(text.String(), "\n")}
+}
+
+// wrap breaks a text at spaces into lines of at most width.
+func wrap(text string, width int) []string {
+	var lines []string
+	line := ""
+	for word := range strings.FieldsSeq(text) {
+		if line != "" && len(line)+1+len(word) > width {
+			lines, line = append(lines, line), ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += word
+	}
+	return append(lines, line)
 }
 
 func quote(s string) string { return strconv.Quote(s) }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -30,10 +31,11 @@ the call: it survives the worker and, with --data, the server.
 		SilenceErrors: true, // run reports them, once
 		SilenceUsage:  true,
 	},
-		newServe(e), newCall(e), newStream(e), newSession(e),
-		newTool(e), newWorker(e), newPool(e), newHealth(e),
-		newConfig(e), newDemo(e), newVersion(e), newExitCodes(),
+		newVersion(e), newExitCodes(),
 	)
+	addGroup(root, "Serve:", newServe(e), newConfig(e), newDemo(e))
+	addGroup(root, "Use:", newCall(e), newStream(e), newSession(e))
+	addGroup(root, "Look:", newTool(e), newWorker(e), newPool(e), newHealth(e))
 	root.SetIn(e.stdin)
 	root.SetOut(e.stdout)
 	root.SetErr(e.stderr)
@@ -44,13 +46,22 @@ the call: it survives the worker and, with --data, the server.
 		RunE: func(_ *cobra.Command, args []string) error {
 			cmd, rest, err := root.Find(args)
 			if err != nil || len(rest) > 0 {
-				return usagef("there is no command %q", args)
+				return usagef("there is no command %q", strings.Join(args, " "))
 			}
 			cmd.InitDefaultHelpFlag()
 			return cmd.Help()
 		},
 	})
 	return root
+}
+
+// addGroup adds commands that the help shows together.
+func addGroup(root *cobra.Command, title string, commands ...*cobra.Command) {
+	root.AddGroup(&cobra.Group{ID: title, Title: title})
+	for _, cmd := range commands {
+		cmd.GroupID = title
+		root.AddCommand(cmd)
+	}
 }
 
 // group makes a command that only holds others.

@@ -66,8 +66,8 @@ func newProgramsPut(e env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "put ID NAME [FILE]",
 		Short: "Store a file, or standard input, as a program",
-		Long: `Store a file, or standard input, as a program of an existing session. A program of
-that name is replaced, in one step and only when all bytes have arrived.`,
+		Long: `Store a file, or standard input, as a program of an existing session. A program
+of that name is replaced, in one step and only when all bytes have arrived.`,
 		Args: arguments(2, 3),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts.session, opts.name = args[0], args[1]
