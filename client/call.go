@@ -3,14 +3,17 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
+	"net/http"
 	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	snakepitv1 "github.com/snakepit-go/snakepit/api/snakepit/v1"
+	"github.com/snakepit-go/snakepit/internal/correlation"
 	"github.com/snakepit-go/snakepit/session"
 )
 
@@ -34,6 +37,10 @@ type Call struct {
 	Idempotent bool
 	// Timeout bounds queueing and execution; 0 is the pool's own.
 	Timeout time.Duration
+	// CorrelationID marks the call's log records on the server and in Python:
+	// up to 128 printable ASCII characters. The server makes one if it is
+	// empty.
+	CorrelationID string
 }
 
 // Result is what a tool returned.
@@ -47,6 +54,8 @@ type Result struct {
 	StateVersion uint64
 	// Position, given to a read, makes it include what this call wrote.
 	Position string
+	// CorrelationID is the call's own, or the one that the server made.
+	CorrelationID string
 }
 
 // Chunk is one value of a stream.
@@ -57,60 +66,86 @@ type Chunk struct {
 
 // Execute runs a tool and returns its result.
 //
-// Errors: as Execute and ExecuteInSession of package snakepit.
+// Errors: as Execute and ExecuteInSession of package snakepit; session.ErrUnknown
+// if the connection was lost before the answer.
 func (c *Client) Execute(ctx context.Context, call Call) (*Result, error) {
 	inv, err := call.message()
 	if err != nil {
 		return nil, err
 	}
-	res, err := c.calls.Execute(ctx, connect.NewRequest(&snakepitv1.ExecuteRequest{Invocation: inv}))
+	res, err := c.calls.Execute(call.context(ctx), connect.NewRequest(&snakepitv1.ExecuteRequest{Invocation: inv}))
 	if err != nil {
 		return nil, err
 	}
-	return resultOf(res.Msg), nil
+	return resultOf(res.Msg, res.Header()), nil
 }
+
+// StreamFunc runs a tool and gives each chunk to fn, whose error cancels the
+// tool and is returned. The result is known after the last chunk.
+func (c *Client) StreamFunc(ctx context.Context, call Call, fn func(*Chunk) error) (*Result, error) {
+	inv, err := call.message()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(call.context(ctx))
+	stream, err := c.calls.Stream(ctx, connect.NewRequest(&snakepitv1.StreamRequest{Invocation: inv}))
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	defer func() {
+		// The stream is over or given up: nothing is left to be learned from
+		// how its connection closes.
+		cancel()
+		_ = stream.Close()
+	}()
+	for stream.Receive() {
+		if done := stream.Msg().GetDone(); done != nil {
+			return resultOf(done, stream.ResponseHeader()), nil
+		}
+		if chunk := stream.Msg().GetChunk(); chunk != nil {
+			if err := fn(&Chunk{Value: chunk.Value, Attachments: chunk.Attachments}); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if err := stream.Err(); err != nil {
+		return nil, err
+	}
+	return nil, fmt.Errorf("stream %s: %w: the server closed the connection before the end", call.Tool, session.ErrUnknown)
+}
+
+// errLeft ends a stream whose consumer left its loop.
+var errLeft = errors.New("the consumer left")
 
 // Stream runs a tool and yields its chunks as they come. An error ends the
 // sequence; leaving the loop early cancels the tool.
 func (c *Client) Stream(ctx context.Context, call Call) iter.Seq2[*Chunk, error] {
 	return func(yield func(*Chunk, error) bool) {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		inv, err := call.message()
-		if err != nil {
-			yield(nil, err)
-			return
-		}
-		stream, err := c.calls.Stream(ctx, connect.NewRequest(&snakepitv1.StreamRequest{Invocation: inv}))
-		if err != nil {
-			yield(nil, err)
-			return
-		}
-		defer func() {
-			// The stream is over or given up: nothing is left to be learned
-			// from how its connection closes.
-			cancel()
-			_ = stream.Close()
-		}()
-		done := false
-		for stream.Receive() {
-			if chunk := stream.Msg().GetChunk(); chunk != nil {
-				if !yield(&Chunk{Value: chunk.Value, Attachments: chunk.Attachments}, nil) {
-					return
-				}
+		_, err := c.StreamFunc(ctx, call, func(chunk *Chunk) error {
+			if !yield(chunk, nil) {
+				return errLeft
 			}
-			done = stream.Msg().GetDone() != nil
-		}
-		switch err := stream.Err(); {
-		case err != nil:
+			return nil
+		})
+		if err != nil && !errors.Is(err, errLeft) {
 			yield(nil, err)
-		case !done:
-			yield(nil, fmt.Errorf("stream %s: %w: the server closed the connection before the end", call.Tool, session.ErrUnknown))
 		}
 	}
 }
 
+// context is the context of the call's request.
+func (call Call) context(ctx context.Context) context.Context {
+	if call.CorrelationID == "" {
+		return ctx
+	}
+	return correlation.NewContext(ctx, call.CorrelationID)
+}
+
 func (call Call) message() (*snakepitv1.Invocation, error) {
+	if call.CorrelationID != "" && !correlation.Valid(call.CorrelationID) {
+		return nil, &session.InvalidError{Field: "correlation id", Reason: "must be up to 128 printable ASCII characters without spaces"}
+	}
 	inv := &snakepitv1.Invocation{
 		Tool: call.Tool, Attachments: call.Attachments, Session: call.Session, SessionMustExist: call.MustExist,
 		Pool: call.Pool, CallId: call.ID, Idempotent: call.Idempotent,
@@ -132,10 +167,10 @@ func (call Call) message() (*snakepitv1.Invocation, error) {
 	return inv, nil
 }
 
-func resultOf(m *snakepitv1.ExecuteResponse) *Result {
+func resultOf(m *snakepitv1.ExecuteResponse, h http.Header) *Result {
 	return &Result{
 		Value: m.GetResult(), Attachments: m.GetAttachments(), Worker: m.GetWorker(),
-		StateVersion: m.GetStateVersion(), Position: m.GetPosition(),
+		StateVersion: m.GetStateVersion(), Position: m.GetPosition(), CorrelationID: h.Get(correlationHeader),
 	}
 }
 

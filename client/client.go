@@ -1,23 +1,26 @@
 package client
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
-	"syscall"
+	"strings"
+	"time"
 
 	"connectrpc.com/connect"
 
 	"github.com/snakepit-go/snakepit/api/snakepit/v1/snakepitv1connect"
-	"github.com/snakepit-go/snakepit/internal/correlation"
-	"github.com/snakepit-go/snakepit/internal/wireerr"
 )
 
 // correlationHeader is package server's CorrelationHeader.
 const correlationHeader = "X-Snakepit-Correlation-Id"
+
+// A connection on which nothing has come for pingAfter is asked for a sign of
+// life, and given up when none comes within pingTimeout.
+const (
+	pingAfter   = 15 * time.Second
+	pingTimeout = 15 * time.Second
+)
 
 // Options of a Client; nil means the defaults.
 type Options struct {
@@ -42,7 +45,7 @@ func New(baseURL string, opts *Options) (*Client, error) {
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return nil, fmt.Errorf("server %q is no URL: it must look like http://127.0.0.1:7460", baseURL)
 	}
-	c := &Client{url: u.Scheme + "://" + u.Host + u.Path}
+	c := &Client{url: u.Scheme + "://" + u.Host + strings.TrimRight(u.Path, "/")}
 	if opts != nil {
 		c.http = opts.HTTPClient
 	}
@@ -50,9 +53,18 @@ func New(baseURL string, opts *Options) (*Client, error) {
 		protocols := new(http.Protocols)
 		protocols.SetHTTP2(true)
 		protocols.SetUnencryptedHTTP2(true)
-		c.http = &http.Client{Transport: &http.Transport{Protocols: protocols, Proxy: http.ProxyFromEnvironment}}
+		c.http = &http.Client{Transport: &http.Transport{
+			Protocols: protocols,
+			Proxy:     http.ProxyFromEnvironment,
+			// A call may be silent for long; a server that is gone must not be
+			// waited for as long.
+			HTTP2: &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+		}}
 	}
-	options := []connect.ClientOption{connect.WithInterceptors(&interceptor{url: c.url})}
+	options := []connect.ClientOption{
+		connect.WithInterceptors(&interceptor{url: c.url}),
+		connect.WithAcceptCompression("gzip", nil, nil), // costs more time than it saves, on most networks
+	}
 	c.calls = snakepitv1connect.NewExecutionServiceClient(c.http, c.url, options...)
 	c.sessions = snakepitv1connect.NewSessionServiceClient(c.http, c.url, options...)
 	c.pools = snakepitv1connect.NewPoolServiceClient(c.http, c.url, options...)
@@ -64,55 +76,3 @@ func (c *Client) URL() string { return c.url }
 
 // Close closes idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
-
-// interceptor decodes errors and sends the correlation id of the context.
-type interceptor struct{ url string }
-
-// WrapUnary implements connect.Interceptor.
-func (i *interceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
-	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
-		if id := correlation.FromContext(ctx); id != "" {
-			req.Header().Set(correlationHeader, id)
-		}
-		res, err := next(ctx, req)
-		return res, i.decode(err)
-	}
-}
-
-// WrapStreamingClient implements connect.Interceptor.
-func (i *interceptor) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
-	return func(ctx context.Context, spec connect.Spec) connect.StreamingClientConn {
-		conn := next(ctx, spec)
-		if id := correlation.FromContext(ctx); id != "" {
-			conn.RequestHeader().Set(correlationHeader, id)
-		}
-		return &decodingConn{StreamingClientConn: conn, decode: i.decode}
-	}
-}
-
-// WrapStreamingHandler implements connect.Interceptor; a client has no handlers.
-func (i *interceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
-	return next
-}
-
-func (i *interceptor) decode(err error) error {
-	if err == nil {
-		return nil
-	}
-	if errors.Is(err, syscall.ECONNREFUSED) {
-		return fmt.Errorf("no server answers at %s (is `snakepit serve` running?): %w", i.url, err)
-	}
-	if _, ok := errors.AsType[*net.DNSError](err); ok {
-		return fmt.Errorf("server %s: %w", i.url, err)
-	}
-	return wireerr.Decode(err)
-}
-
-// decodingConn decodes the errors of a stream.
-type decodingConn struct {
-	connect.StreamingClientConn
-	decode func(error) error
-}
-
-func (c *decodingConn) Receive(m any) error { return c.decode(c.StreamingClientConn.Receive(m)) }
-func (c *decodingConn) Send(m any) error    { return c.decode(c.StreamingClientConn.Send(m)) }

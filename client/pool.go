@@ -114,7 +114,10 @@ func (c *Client) Health(ctx context.Context, path string) (body json.RawMessage,
 	}
 	res, err := c.http.Do(req)
 	if err != nil {
-		return nil, false, (&interceptor{c.url}).decode(err)
+		if neverConnected(err) {
+			err = (&interceptor{c.url}).unreachable(err)
+		}
+		return nil, false, err
 	}
 	defer func() { _ = res.Body.Close() }()
 	body, err = io.ReadAll(io.LimitReader(res.Body, maxHealth))

@@ -296,8 +296,11 @@ func (c *Client) StoreStats(ctx context.Context) (*StoreStats, error) {
 // programPart is how many bytes of a program one message carries.
 const programPart = 256 << 10
 
-// PutProgram stores what r has as a program of a session.
+// PutProgram stores what r has as a program of a session. If r fails, nothing
+// is stored.
 func (c *Client) PutProgram(ctx context.Context, sessionID, name, contentType string, r io.Reader) (*Program, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	stream := c.sessions.PutProgram(ctx)
 	err := stream.Send(&snakepitv1.PutProgramRequest{Part: &snakepitv1.PutProgramRequest_Start_{
 		Start: &snakepitv1.PutProgramRequest_Start{Session: sessionID, Name: name, ContentType: contentType},
@@ -312,7 +315,7 @@ func (c *Client) PutProgram(ctx context.Context, sessionID, name, contentType st
 			break
 		}
 		if readErr != nil {
-			// Ending the stream here would store half a program.
+			// Ending the stream would store half a program; cutting it off does not.
 			return nil, fmt.Errorf("read program %q: %w", name, readErr)
 		}
 	}

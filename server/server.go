@@ -120,6 +120,9 @@ func (s *Server) Serve(l net.Listener) error {
 	return nil
 }
 
+// Close ends the server and its connections at once.
+func (s *Server) Close() error { return s.http.Close() }
+
 // Shutdown stops listening and returns when the running requests have ended.
 // When ctx ends first, they are cut off.
 func (s *Server) Shutdown(ctx context.Context) error {
