@@ -6,12 +6,18 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/snakepit-go/snakepit/health"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func get(t *testing.T, r *health.Registry, path string) (int, map[string]any) {
 	t.Helper()
@@ -102,6 +108,93 @@ func TestSlowChecksFail(t *testing.T) {
 		}
 		if report.OK || report.Checks["a"].Error != "the check took too long" {
 			t.Errorf("report %+v", report)
+		}
+	})
+}
+
+func TestLastErrorIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		err := errors.New("disk full")
+		r := health.New()
+		r.Add("store", health.Check{Critical: true, Run: func(context.Context) error { return err }})
+		r.Ready(t.Context())
+		failed := time.Now()
+		time.Sleep(time.Minute)
+		err = nil
+		s := r.Ready(t.Context()).Checks["store"]
+		if !s.OK || s.Error != "" || s.LastError != "disk full" || !s.LastFailed.Equal(failed) || !s.Since.Equal(time.Now()) {
+			t.Errorf("the status is %+v", s)
+		}
+	})
+}
+
+func TestReadinessRunsWhatItNeeds(t *testing.T) {
+	r := health.New()
+	never := func(context.Context) (any, error) { t.Error("a detail was asked for"); return nil, nil }
+	r.Add("critical", health.Check{Critical: true, Run: func(context.Context) error { return nil }, Detail: never})
+	r.Add("other", health.Check{Run: func(context.Context) error { t.Error("a check that is not critical ran"); return nil }})
+	if code, body := get(t, r, "/readyz"); code != http.StatusOK || len(body["checks"].(map[string]any)) != 1 {
+		t.Errorf("/readyz answered %d %v", code, body)
+	}
+}
+
+// TestStuckCheckHoldsNobodyUp has a check that is deaf to its context: probes
+// go on, and it is not started twice.
+func TestStuckCheckHoldsNobodyUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var started atomic.Int32
+		release := make(chan struct{})
+		r := health.New()
+		r.Add("stuck", health.Check{Critical: true, Timeout: time.Second, Run: func(context.Context) error {
+			started.Add(1)
+			<-release
+			return nil
+		}})
+		var probes sync.WaitGroup
+		for i := range 5 {
+			probes.Go(func() {
+				time.Sleep(time.Duration(i) * time.Second)
+				began := time.Now()
+				if report := r.Ready(t.Context()); report.Ready || report.Checks["stuck"].Error != "the check took too long" {
+					t.Errorf("probe %d got %+v", i, report)
+				}
+				if took := time.Since(began); took != time.Second {
+					t.Errorf("probe %d took %v", i, took)
+				}
+			})
+		}
+		probes.Wait()
+		if n := started.Load(); n != 1 {
+			t.Errorf("the check was started %d times", n)
+		}
+		close(release)
+		synctest.Wait()
+		if report := r.Ready(t.Context()); !report.Ready || started.Load() != 2 {
+			t.Errorf("after its return: %+v, started %d times", report, started.Load())
+		}
+	})
+}
+
+func TestWhoAsksMayLeave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		r := health.New()
+		r.Add("slow", health.Check{Timeout: time.Hour, Run: func(ctx context.Context) error {
+			<-release
+			return ctx.Err()
+		}})
+		gone := errors.New("gone")
+		ctx, leave := context.WithCancelCause(t.Context())
+		stayed := make(chan health.Report)
+		go func() { stayed <- r.Report(t.Context()) }()
+		synctest.Wait()
+		go func() { synctest.Wait(); leave(gone) }()
+		if report := r.Report(ctx); report.Checks["slow"].Error != "gone" {
+			t.Errorf("who left got %+v", report)
+		}
+		close(release)
+		if report := <-stayed; !report.OK || report.Checks["slow"].LastError != "" {
+			t.Errorf("who stayed got %+v", report)
 		}
 	})
 }
