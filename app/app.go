@@ -206,17 +206,25 @@ func (a *App) serve(metrics http.Handler) {
 			a.failed <- err
 		}
 	}()
+	var drained error
 	a.stack.Push("server", func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 		defer cancel()
+		if drained != nil {
+			cancel() // the calls that are left have had their time
+		}
 		err := srv.Shutdown(ctx)
 		<-ended
+		if drained != nil {
+			return nil // the drain has said so
+		}
 		return err
 	})
 	a.stack.Push("calls", func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, a.config.Shutdown.DrainTimeout)
 		defer cancel()
-		return a.engine.Drain(ctx)
+		drained = a.engine.Drain(ctx)
+		return drained
 	})
 	a.stack.Push("readiness", func(context.Context) error {
 		a.health.SetUnready("shutting down")

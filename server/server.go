@@ -15,6 +15,7 @@ import (
 	"github.com/snakepit-go/snakepit"
 	"github.com/snakepit-go/snakepit/api/snakepit/v1/snakepitv1connect"
 	"github.com/snakepit-go/snakepit/internal/correlation"
+	"github.com/snakepit-go/snakepit/worker"
 )
 
 // DefaultMaxRequest is the largest request in bytes unless Options say
@@ -28,6 +29,9 @@ const (
 	readHeaderTimeout = 10 * time.Second
 	idleTimeout       = 5 * time.Minute
 	maxHeaderBytes    = 64 << 10
+	// answerTimeout bounds how long cancelled requests may take to answer that
+	// they were; shorter than what a stop stack leaves to a step.
+	answerTimeout = 500 * time.Millisecond
 	// maxStreams is how many requests may run on one connection; a client
 	// opens another one beyond that.
 	maxStreams = 1000
@@ -57,6 +61,7 @@ type Options struct {
 type Server struct {
 	handler http.Handler
 	http    *http.Server
+	cancel  context.CancelCauseFunc // cancels all requests
 }
 
 // New returns a server that does not listen yet.
@@ -93,12 +98,15 @@ func New(opts Options) *Server {
 	}
 
 	s := &Server{handler: correlate(refuseForeignPages(mux))}
+	base, cancel := context.WithCancelCause(context.Background())
+	s.cancel = cancel
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true) // gRPC without TLS
 	s.http = &http.Server{
 		Handler:           s,
+		BaseContext:       func(net.Listener) context.Context { return base },
 		Protocols:         protocols,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		ReadHeaderTimeout: readHeaderTimeout,
@@ -123,11 +131,24 @@ func (s *Server) Serve(l net.Listener) error {
 // Close ends the server and its connections at once.
 func (s *Server) Close() error { return s.http.Close() }
 
+// errShutdown is why requests are cancelled that Shutdown cannot wait for. A
+// call among them may have done something.
+var errShutdown = fmt.Errorf("%w: the server shuts down", worker.ErrCanceled)
+
 // Shutdown stops listening and returns when the running requests have ended.
-// When ctx ends first, they are cut off.
+// When ctx ends first, they are cancelled, and those that do not end by that
+// are cut off.
 func (s *Server) Shutdown(ctx context.Context) error {
-	if err := s.http.Shutdown(ctx); err != nil {
-		return fmt.Errorf("shut down the server: %w", errors.Join(err, s.http.Close()))
+	defer s.cancel(nil)
+	err := s.http.Shutdown(ctx)
+	if err == nil {
+		return nil
 	}
-	return nil
+	s.cancel(errShutdown)
+	answering, stop := context.WithTimeout(context.WithoutCancel(ctx), answerTimeout)
+	defer stop()
+	if s.http.Shutdown(answering) != nil {
+		err = errors.Join(err, s.http.Close())
+	}
+	return fmt.Errorf("shut down the server: %w", err)
 }

@@ -38,6 +38,7 @@ func (o *callOptions) register(flags *pflag.FlagSet, e env) {
 	flags.DurationVar(&o.call.Timeout, "timeout", 0, "limit of the call, waiting included; the pool's own by default")
 	flags.StringVar(&o.call.ID, "call-id", "", "`ID` of this call: once it has committed, repeating it is refused (exit code 4)")
 	flags.BoolVar(&o.call.Idempotent, "idempotent", false, "the call may run again if its worker dies")
+	flags.StringVar(&o.call.CorrelationID, "correlation-id", "", "`ID` that marks the log records of this call, also those of Python")
 	flags.Var(&o.bytes, "bytes", "argument whose value is the bytes of a file (`NAME=FILE`); can be repeated")
 	flags.StringVarP(&o.file, "output-file", "o", "", "write to `FILE` instead of standard output")
 }

@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"net"
 	"strconv"
 	"strings"
 
-	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
 	"github.com/snakepit-go/snakepit/execution"
@@ -86,25 +84,7 @@ func codeOf(ctx context.Context, err error) exitCode {
 			}
 		}
 	}
-	return codeOfTransport(err)
-}
-
-// codeOfTransport is the exit code of an error that no part of ours made: the server could not be reached, or was lost
-// on the way. Only if there was no connection, nothing has been done for certain.
-func codeOfTransport(err error) exitCode {
-	wire, ok := errors.AsType[*connect.Error](err)
-	op, dialing := errors.AsType[*net.OpError](err)
-	switch {
-	case dialing && op.Op == "dial":
-		return exitUnavailable
-	case !ok:
-		return exitFailure
-	case wire.Code() != connect.CodeUnavailable:
-		return exitFailure
-	case connect.IsWireError(wire): // the server, or what stands before it, answered that it is not available
-		return exitUnavailable
-	}
-	return exitUnknown
+	return exitFailure
 }
 
 // usageError is a command line that cannot be understood.

@@ -5,11 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"testing"
 
-	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
 	"github.com/snakepit-go/snakepit/execution"
@@ -95,24 +93,6 @@ func TestEverySentinelHasAnExitCode(t *testing.T) {
 	for _, row := range wireerr.Table {
 		if code := codeOf(t.Context(), row.Err); (code == exitFailure) != (general[row.Err] != "") {
 			t.Errorf("%v has the exit code %d: add it to exitCodes, or say here why it has none of its own", row.Err, code)
-		}
-	}
-}
-
-func TestExitCodesOfTheTransport(t *testing.T) {
-	dial := &net.OpError{Op: "dial", Err: errors.New("connection refused")}
-	lost := errors.New("unexpected EOF")
-	for _, tt := range []struct {
-		err  error
-		want exitCode
-	}{
-		{dial, exitUnavailable},
-		{connect.NewError(connect.CodeUnavailable, dial), exitUnavailable},
-		{connect.NewError(connect.CodeUnavailable, lost), exitUnknown}, // it may have arrived before
-		{lost, exitFailure},
-	} {
-		if got := codeOf(t.Context(), tt.err); got != tt.want {
-			t.Errorf("%v: exit code %d, want %d", tt.err, got, tt.want)
 		}
 	}
 }

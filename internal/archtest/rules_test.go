@@ -64,7 +64,7 @@ var reserved = []Reserved{
 	{[]Pattern{"github.com/knadh/koanf/...", "go.yaml.in/yaml/..."}, []Pattern{"./config"}, "one package for each outside dependency"},
 	{[]Pattern{"github.com/spf13/..."}, []Pattern{"./cmd/..."}, "one package for each outside dependency"},
 	{[]Pattern{"github.com/prometheus/..."}, []Pattern{"./telemetry", "./app"}, "parts report to observers; telemetry exports, and app gives it a registry"},
-	{[]Pattern{"connectrpc.com/connect/..."}, []Pattern{"./server", "./client", "./api/...", "./internal/wireerr", "./cmd/snakepit"}, "the wire is the business of its two ends"},
+	{[]Pattern{"connectrpc.com/connect/..."}, []Pattern{"./server", "./client", "./api/...", "./internal/wireerr"}, "the wire is the business of its two ends"},
 	{[]Pattern{"./config"}, []Pattern{"./app", "./cmd/..."}, "parts take options, not the daemon's settings"},
 	{[]Pattern{"./telemetry"}, []Pattern{"./app", "./cmd/..."}, "parts report to observers"},
 	{[]Pattern{"./cmd/..."}, nil, "commands are the outermost layer"},
