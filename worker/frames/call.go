@@ -29,8 +29,7 @@ func (c *conn) Call(ctx context.Context, req *worker.Call) (*worker.Result, erro
 	if err := checkCall(req); err != nil {
 		return nil, err
 	}
-	cl := &call{Call: req}
-	cl.hosting.ctx = ctx
+	cl := &call{Call: req, hosting: hosting{ctx: ctx}}
 	if req.OnChunk != nil {
 		cl.stream = newStream(c.opts.Window)
 	}

@@ -7,11 +7,14 @@
 //
 // A call is written by its caller, if the socket takes it at once, and by a
 // goroutine otherwise, so that a caller whose context ends need not wait for a
-// worker that does not read. One goroutine per worker reads and never waits for
-// anything: chunks are kept up to a window per call, whose credit is given as
-// they are consumed, and what tools ask the host for is served in goroutines of
-// the call. Log records and events are passed on by the reading goroutine, in
-// the order they came and before a later answer; their receivers must be quick.
+// worker that does not read. Callers that wait for answers read, one at a time
+// and for all of them, and never wait for anything else while they do: chunks
+// are kept up to a window per call, whose credit is given as they are consumed,
+// and what tools ask the host for is served in goroutines of the call. Log
+// records and events are passed on by whoever reads, in the order they came and
+// before a later answer; their receivers must be quick.
+//
+// A worker has one goroutine of its own; while it is idle, a second one reads.
 //
 // The arguments, attachments and variables of a call are not copied: nobody may
 // change them after Call, not even when it has returned early. What a worker
@@ -24,5 +27,6 @@
 // a worker, every waiting call is told how its process ended; a call counts as
 // not executed only if its frame was certainly not written completely.
 //
-// Read on in frames.go (start), conn.go (life of a worker), call.go, host.go.
+// Read on in frames.go (start), conn.go (life of a worker), read.go (who
+// reads), call.go and host.go.
 package frames

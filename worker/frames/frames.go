@@ -3,6 +3,7 @@ package frames
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"syscall"
 	"time"
 
@@ -83,7 +84,7 @@ func (t *transport) Start(ctx context.Context, spec worker.Spec) (worker.Conn, e
 	}
 	cmd := t.opts.Command(spec)
 	cmd.SocketEnv = SocketEnv
-	cmd.Env = append(cmd.Env[:len(cmd.Env):len(cmd.Env)], WorkerEnv+"="+spec.ID)
+	cmd.Env = append(slices.Clip(cmd.Env), WorkerEnv+"="+spec.ID)
 	stderr := &printed{log: spec.Logger, level: slog.LevelWarn, stream: "stderr"}
 	cmd.Stdout = &printed{log: spec.Logger, level: slog.LevelInfo, stream: "stdout"}
 	cmd.Stderr = stderr

@@ -141,8 +141,7 @@ func (c *conn) startError(ctx context.Context, err error, stderr *printed) error
 // awaitEnd returns when the process has ended, and reports whether it did so by
 // itself.
 func (c *conn) awaitEnd(ctx context.Context, err error) (byItself bool) {
-	var broken *protocolError
-	if !errors.As(err, &broken) {
+	if _, broken := errors.AsType[*protocolError](err); !broken {
 		// Its socket has ended, or it has said why it does not start: it is
 		// about to end.
 		timer := time.NewTimer(endWait)

@@ -326,7 +326,7 @@ func (s *scanner) key(raw []byte) string {
 
 // appendString appends a JSON string.
 func appendString(b []byte, s string) []byte {
-	for i := 0; i < len(s); i++ {
+	for i := range len(s) {
 		if c := s[i]; c < 0x20 || c == '"' || c == '\\' || c >= utf8.RuneSelf {
 			encoded, err := json.Marshal(s)
 			if err != nil {

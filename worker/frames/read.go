@@ -30,24 +30,33 @@ func (c *conn) wait(ctx context.Context, r *request) error {
 	news := r.news()
 	happened := func() bool { return r.answered() || len(news) > 0 }
 	for {
+		switch {
+		case happened():
+			select {
+			case <-news:
+			default:
+			}
+			return nil
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		}
+		select {
+		case c.reading <- struct{}{}: // the usual case, and the cheapest question
+			c.lead(ctx, happened)
+			continue
+		default:
+		}
 		c.waiting.Add(1)
 		select {
 		case <-r.done:
-			c.waiting.Add(-1)
-			return nil
+		case <-ctx.Done():
+		case c.reading <- struct{}{}:
+			c.lead(ctx, happened)
 		case <-news:
 			c.waiting.Add(-1)
 			return nil
-		case c.reading <- struct{}{}:
-			c.waiting.Add(-1)
-			c.lead(ctx, happened)
-		case <-ctx.Done():
-			c.waiting.Add(-1)
-			if happened() {
-				return nil
-			}
-			return context.Cause(ctx)
 		}
+		c.waiting.Add(-1)
 	}
 }
 

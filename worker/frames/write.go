@@ -3,6 +3,7 @@ package frames
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net"
 	"strconv"
 	"syscall"
@@ -118,12 +119,12 @@ func (c *conn) tryWrite(b []byte) (n int, err error) {
 	closed := c.raw.Write(func(fd uintptr) bool {
 		for {
 			n, err = syscall.Write(int(fd), b)
-			if err != syscall.EINTR {
+			if !errors.Is(err, syscall.EINTR) {
 				return true
 			}
 		}
 	})
-	if err == syscall.EAGAIN {
+	if errors.Is(err, syscall.EAGAIN) {
 		err = nil
 	}
 	if closed != nil {
