@@ -122,6 +122,9 @@ func TestStartServeStop(t *testing.T) {
 			t.Errorf("%s answers %d without %s:\n%s", page, status, want, body)
 		}
 	}
+	if _, body := get(t, a.URL()+"/readyz"); strings.Contains(body, `"sessions"`) {
+		t.Errorf("readiness counts the sessions: %s", body)
+	}
 
 	stop(t, a)
 	if status, _ := get(t, a.URL()+"/livez"); status != 0 {
