@@ -69,7 +69,8 @@ session is committed when the result is there.
 		Example: `  snakepit call add '{"a": 1, "b": 2}'
   snakepit call remember '{"text": "milk"}' --session alice
   snakepit call thumbnail '{"width": 64}' --bytes image=photo.jpg -o small.jpg`,
-		Args: arguments(1, 2),
+		Args:              arguments(1, 2),
+		ValidArgsFunction: opts.complete(toolNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts.take(args)
 			return runCall(cmd.Context(), opts, e.stdout)

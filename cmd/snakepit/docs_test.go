@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -64,7 +65,7 @@ func commands(cmd *cobra.Command, words ...string) [][]string {
 		if c.Name() == "completion" || c.Name() == "help" || !c.IsAvailableCommand() {
 			continue
 		}
-		list = append(list, commands(c, append(words[:len(words):len(words)], c.Name())...)...)
+		list = append(list, commands(c, append(slices.Clip(words), c.Name())...)...)
 	}
 	return list
 }

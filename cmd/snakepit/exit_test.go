@@ -119,7 +119,7 @@ func TestReport(t *testing.T) {
 	}{
 		{nil, exitOK, ""},
 		{context.Canceled, exitInterrupted, ""},
-		{errors.New("no luck\n"), exitFailure, "snakepit: no luck\n"},
+		{errors.New("two\nlines"), exitFailure, "snakepit: two\nlines\n"},
 		{usagef("what?"), exitUsage, "snakepit: what?\nRun \"snakepit --help\" for help.\n"},
 		{&worker.ToolError{Type: "E", Message: "m", Traceback: "Traceback\n  line\n"}, exitTool, "snakepit: E: m\n\nTraceback\n  line\n"},
 	} {

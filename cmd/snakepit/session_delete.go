@@ -23,7 +23,8 @@ func newSessionDelete(e env) *cobra.Command {
 		Short: "Delete a session and its programs",
 		Long: `Delete a session and its programs. If there is none, that is success too; with
 --revision it is deleted only if nobody has changed it since that revision.`,
-		Args: arguments(1, 1),
+		Args:              arguments(1, 1),
+		ValidArgsFunction: opts.complete(sessionIDs),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts.id = args[0]
 			return runSessionDelete(cmd.Context(), opts, e.stdout)

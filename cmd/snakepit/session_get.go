@@ -23,7 +23,8 @@ func newSessionGet(e env) *cobra.Command {
 		Short: "Show a session",
 		Long: `Show a session. That counts as use of it, unless --peek is given. The table cuts
 long values; --output json shows everything.`,
-		Args: arguments(1, 1),
+		Args:              arguments(1, 1),
+		ValidArgsFunction: opts.complete(sessionIDs),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts.id = args[0]
 			return runSessionGet(cmd.Context(), opts, e.stdout)

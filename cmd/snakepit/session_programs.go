@@ -33,9 +33,10 @@ type programOptions struct {
 func newProgramsList(e env) *cobra.Command {
 	var opts programOptions
 	cmd := &cobra.Command{
-		Use:   "list ID",
-		Short: "List the programs of a session",
-		Args:  arguments(1, 1),
+		Use:               "list ID",
+		Short:             "List the programs of a session",
+		Args:              arguments(1, 1),
+		ValidArgsFunction: opts.complete(sessionIDs),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts.session = args[0]
 			return runProgramsList(cmd.Context(), opts, e.stdout)
@@ -68,7 +69,8 @@ func newProgramsPut(e env) *cobra.Command {
 		Short: "Store a file, or standard input, as a program",
 		Long: `Store a file, or standard input, as a program of an existing session. A program
 of that name is replaced, in one step and only when all bytes have arrived.`,
-		Args: arguments(2, 3),
+		Args:              arguments(2, 3),
+		ValidArgsFunction: opts.complete(sessionIDs),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts.session, opts.name = args[0], args[1]
 			if len(args) > 2 {
@@ -108,9 +110,10 @@ func runProgramsPut(ctx context.Context, opts programOptions, in io.Reader, out 
 func newProgramsGet(e env) *cobra.Command {
 	var opts programOptions
 	cmd := &cobra.Command{
-		Use:   "get ID NAME",
-		Short: "Write a program to standard output or a file",
-		Args:  arguments(2, 2),
+		Use:               "get ID NAME",
+		Short:             "Write a program to standard output or a file",
+		Args:              arguments(2, 2),
+		ValidArgsFunction: opts.complete(sessionIDs),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts.session, opts.name = args[0], args[1]
 			return runProgramsGet(cmd.Context(), opts, e.stdout)
@@ -154,10 +157,11 @@ func runProgramsGet(ctx context.Context, opts programOptions, out io.Writer) err
 func newProgramsDelete(e env) *cobra.Command {
 	var opts programOptions
 	cmd := &cobra.Command{
-		Use:   "delete ID NAME",
-		Short: "Delete a program",
-		Long:  "Delete a program. If the session has none of that name, that is success too.",
-		Args:  arguments(2, 2),
+		Use:               "delete ID NAME",
+		Short:             "Delete a program",
+		Long:              "Delete a program. If the session has none of that name, that is success too.",
+		Args:              arguments(2, 2),
+		ValidArgsFunction: opts.complete(sessionIDs),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts.session, opts.name = args[0], args[1]
 			return runProgramsDelete(cmd.Context(), opts, e.stdout)

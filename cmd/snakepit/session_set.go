@@ -34,7 +34,8 @@ With --revision the change is made only if nobody has changed the session since
 that revision; if someone has, the exit code is 4.`,
 		Example: `  snakepit session set alice count=3 name='"Alice"' --unset draft
   snakepit session set alice notes=@notes.json --label team=blue`,
-		Args: arguments(1, -1),
+		Args:              arguments(1, -1),
+		ValidArgsFunction: opts.complete(sessionIDs),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts.id, opts.assignments = args[0], args[1:]
 			return runSessionSet(cmd.Context(), opts, e.stdout)

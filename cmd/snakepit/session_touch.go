@@ -18,9 +18,10 @@ type sessionTouchOptions struct {
 func newSessionTouch(e env) *cobra.Command {
 	var opts sessionTouchOptions
 	cmd := &cobra.Command{
-		Use:   "touch ID",
-		Short: "Put off the expiry of a session",
-		Args:  arguments(1, 1),
+		Use:               "touch ID",
+		Short:             "Put off the expiry of a session",
+		Args:              arguments(1, 1),
+		ValidArgsFunction: opts.complete(sessionIDs),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts.id = args[0]
 			return runSessionTouch(cmd.Context(), opts, e.stdout)

@@ -20,8 +20,9 @@ func newStream(e env) *cobra.Command {
 value; if the tool raises or the stream is interrupted, nothing is.
 
 ` + callHelp,
-		Example: `  snakepit stream countdown '{"n": 3}'`,
-		Args:    arguments(1, 2),
+		Example:           `  snakepit stream countdown '{"n": 3}'`,
+		Args:              arguments(1, 2),
+		ValidArgsFunction: opts.complete(toolNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts.take(args)
 			return runStream(cmd.Context(), opts, e.stdout)

@@ -48,11 +48,16 @@ func runToolList(ctx context.Context, opts toolListOptions, out io.Writer) error
 		return opts.output.write(out, tools, func(t *table) {
 			t.row("POOL", "TOOL", "KIND", "DESCRIPTION")
 			for _, tool := range tools {
-				description, _, _ := strings.Cut(strings.TrimSpace(tool.Doc), "\n")
-				t.row(tool.Pool, tool.Name, dash(toolKind(tool)), shorten(description))
+				t.row(tool.Pool, tool.Name, dash(toolKind(tool)), dash(shorten(summary(tool))))
 			}
 		})
 	})
+}
+
+// summary is the first line of a tool's documentation.
+func summary(t client.Tool) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(t.Doc), "\n")
+	return line
 }
 
 func toolKind(t client.Tool) string {

@@ -39,7 +39,7 @@ func readJSON(text string, stdin io.Reader) (json.RawMessage, error) {
 // adviceForJSON helps with the usual mistake: the shell has removed the quotes.
 func adviceForJSON(value []byte) string {
 	if len(value) > 0 && !bytes.ContainsAny(value, `"{[`) {
-		return fmt.Sprintf(`; a text needs its quotes: '"%s"'`, value)
+		return `; a text needs its quotes: '"` + string(value) + `"'`
 	}
 	return ""
 }
