@@ -183,6 +183,21 @@ func compare(b *testing.B, ours, limit func()) {
 	b.ReportMetric(float64(a)/float64(l), "x-limit")
 }
 
+// BenchmarkStart measures how long it takes until a worker can take calls.
+func BenchmarkStart(b *testing.B) {
+	h := pythons(b, "testdata/tools.py")
+	var times []time.Duration
+	for b.Loop() {
+		began := time.Now()
+		conn := h.start()
+		times = append(times, time.Since(began))
+		conn.Kill()
+		<-conn.Done()
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(p50(times))/1e6, "p50-ms")
+}
+
 // BenchmarkTwoWorkers measures eight callers sharing two workers, and the same
 // with bare loops.
 func BenchmarkTwoWorkers(b *testing.B) {

@@ -228,6 +228,17 @@ func TestStreams(t *testing.T) {
 		await(t, un.Answered, "the answer")
 		mustCall(t, conn, "params", "{}")
 	})
+	t.Run("a panic of the consumer ends the call, not the worker", func(t *testing.T) {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("the panic was swallowed")
+				}
+			}()
+			_, _ = conn.Call(t.Context(), &worker.Call{Tool: "chunks 8", OnChunk: func(worker.Chunk) error { panic("consumer") }})
+		}()
+		mustCall(t, conn, "params", "{}")
+	})
 	t.Run("more chunks than the window ends the worker", func(t *testing.T) {
 		conn := h.start()
 		entered, leave := make(chan struct{}), make(chan struct{})

@@ -65,12 +65,14 @@ func (c *conn) wait(ctx context.Context, r *request) error {
 func (c *conn) lead(ctx context.Context, enough func() bool) {
 	stop := context.AfterFunc(ctx, c.interrupt)
 	ok := true
+	defer func() { // also if a receiver of logs or events panics
+		stop()
+		if ok {
+			c.leave()
+		}
+	}()
 	for ok && !enough() && ctx.Err() == nil {
 		_, ok = c.readOne()
-	}
-	stop()
-	if ok {
-		c.leave()
 	}
 }
 

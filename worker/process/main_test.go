@@ -124,7 +124,7 @@ func host(runDir string) {
 
 func command(role string, out io.Writer) worker.Command {
 	return worker.Command{
-		Path:      os.Args[0],
+		Path: os.Args[0],
 		// A race-detecting binary takes a second to exit, unless told otherwise.
 		Env:       []string{roleEnv + "=" + role, "EXTRA=more", "GORACE=atexit_sleep_ms=0"},
 		SocketEnv: "TEST_SOCKET",
