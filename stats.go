@@ -21,8 +21,10 @@ type PoolInfo struct {
 	// calls or run one, Busy those that run one. Queued is the number of calls
 	// that wait.
 	Size, Ready, Busy, Queued int
-	// Calls and Restarts count since the start.
-	Calls, Restarts uint64
+	// Calls and Restarts count since the start, and so do the callers who were
+	// refused because the queue was full, and who waited too long in it.
+	Calls, Restarts          uint64
+	Saturated, QueueTimeouts uint64
 	// Transport is "frames", or "custom" for PoolConfig.Transport.
 	Transport string
 }
@@ -60,7 +62,8 @@ func (e *Engine) Pools() []PoolInfo {
 		s := p.Pool.Stats()
 		infos[i] = PoolInfo{
 			Name: s.Name, Size: s.Size, Ready: s.Ready, Busy: s.Busy, Queued: s.Queued,
-			Calls: s.Calls, Restarts: s.Restarts, Transport: p.transport,
+			Calls: s.Calls, Restarts: s.Restarts, Saturated: s.Saturated, QueueTimeouts: s.QueueTimeouts,
+			Transport: p.transport,
 		}
 	}
 	return infos

@@ -20,7 +20,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/snakepit-go/snakepit"
 	"github.com/snakepit-go/snakepit/session"
 	"github.com/snakepit-go/snakepit/worker"
 )
@@ -104,7 +103,7 @@ func New(reg prometheus.Registerer, driver string) (*Metrics, error) {
 	}
 	for _, c := range []prometheus.Collector{
 		m.operations, m.durations, m.lives,
-		m.calls, m.callTime, m.queueTime, m.restarts, m.exits, m.starts, m.saturated,
+		m.calls, m.callTime, m.queueTime, m.restarts, m.exits, m.starts, m.saturated, buildInfo(),
 	} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
@@ -155,35 +154,5 @@ func (m *Metrics) Workers() worker.Observer {
 		},
 		Restart:   func(pool, reason string) { m.restarts.WithLabelValues(pool, reason).Inc() },
 		Saturated: func(pool string) { m.saturated.WithLabelValues(pool).Inc() },
-	}
-}
-
-// Pools returns a collector of the state of pools, which it reads when it is
-// scraped.
-func Pools(read func() []snakepit.PoolInfo) prometheus.Collector {
-	return poolCollector(read)
-}
-
-type poolCollector func() []snakepit.PoolInfo
-
-var (
-	poolWorkers = prometheus.NewDesc("snakepit_pool_workers", "Workers of a pool, by state: configured, ready (busy or not), busy.",
-		[]string{"pool", "state"}, nil)
-	poolQueue = prometheus.NewDesc("snakepit_pool_queue_length", "Calls that wait for a worker.", []string{"pool"}, nil)
-)
-
-// Describe implements prometheus.Collector.
-func (poolCollector) Describe(ch chan<- *prometheus.Desc) {
-	ch <- poolWorkers
-	ch <- poolQueue
-}
-
-// Collect implements prometheus.Collector.
-func (read poolCollector) Collect(ch chan<- prometheus.Metric) {
-	for _, p := range read() {
-		for state, n := range map[string]int{"configured": p.Size, "ready": p.Ready, "busy": p.Busy} {
-			ch <- prometheus.MustNewConstMetric(poolWorkers, prometheus.GaugeValue, float64(n), p.Name, state)
-		}
-		ch <- prometheus.MustNewConstMetric(poolQueue, prometheus.GaugeValue, float64(p.Queued), p.Name)
 	}
 }

@@ -2,10 +2,14 @@ package telemetry_test
 
 import (
 	"flag"
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,7 +34,7 @@ func used(t testing.TB) (*prometheus.Registry, *telemetry.Metrics) {
 		t.Fatal(err)
 	}
 	reg.MustRegister(telemetry.Pools(func() []snakepit.PoolInfo {
-		return []snakepit.PoolInfo{{Name: "default", Size: 4, Ready: 3, Busy: 2, Queued: 1}}
+		return []snakepit.PoolInfo{{Name: "default", Size: 4, Ready: 3, Busy: 2, Queued: 1, QueueTimeouts: 5}}
 	}))
 	w := m.Workers()
 	w.CallDone("default", "ok", time.Millisecond, time.Second)
@@ -109,9 +113,64 @@ snakepit_sessions_total{event="expired"} 0
 snakepit_pool_workers{pool="default",state="busy"} 2
 snakepit_pool_workers{pool="default",state="configured"} 4
 snakepit_pool_workers{pool="default",state="ready"} 3
-`), "snakepit_session_operations_total", "snakepit_sessions_total", "snakepit_pool_workers")
+# HELP snakepit_pool_queue_timeouts_total Callers who waited too long for a worker.
+# TYPE snakepit_pool_queue_timeouts_total counter
+snakepit_pool_queue_timeouts_total{pool="default"} 5
+`), "snakepit_session_operations_total", "snakepit_sessions_total", "snakepit_pool_workers", "snakepit_pool_queue_timeouts_total")
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+// TestEveryOperationAndResult drives the observer with all there are, from many
+// goroutines, and finds each counted.
+func TestEveryOperationAndResult(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	m, err := telemetry.New(reg, "memory")
+	if err != nil {
+		t.Fatal(err)
+	}
+	observe := m.Sessions().Operation
+	const callers, each = 8, 5
+	var all sync.WaitGroup
+	for range callers {
+		all.Go(func() {
+			for range each {
+				for _, op := range session.Operations() {
+					for _, result := range session.Results() {
+						observe(op, result, time.Microsecond)
+					}
+				}
+			}
+		})
+	}
+	all.Wait()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	operations, results := len(session.Operations()), len(session.Results())
+	for _, f := range families {
+		switch f.GetName() {
+		case "snakepit_session_operations_total":
+			if len(f.Metric) != operations*results {
+				t.Errorf("%d counters", len(f.Metric))
+			}
+			for _, c := range f.Metric {
+				if c.Counter.GetValue() != callers*each {
+					t.Errorf("%v", c)
+				}
+			}
+		case "snakepit_session_operation_duration_seconds":
+			if len(f.Metric) != operations {
+				t.Errorf("%d histograms", len(f.Metric))
+			}
+			for _, h := range f.Metric {
+				if h.Histogram.GetSampleCount() != uint64(callers*each*results) {
+					t.Errorf("%v", h)
+				}
+			}
+		}
 	}
 }
 
@@ -137,4 +196,48 @@ func BenchmarkOperation(b *testing.B) {
 			observe(session.OpGet, session.ResultOK, time.Microsecond)
 		}
 	})
+}
+
+// BenchmarkMemoryGet reads sessions from memory by 64 callers, once unobserved
+// and once with the metrics on.
+func BenchmarkMemoryGet(b *testing.B) {
+	for _, observed := range []bool{false, true} {
+		b.Run(fmt.Sprintf("observed=%t", observed), func(b *testing.B) {
+			m, err := telemetry.New(prometheus.NewRegistry(), "memory")
+			if err != nil {
+				b.Fatal(err)
+			}
+			opts := &session.Options{MaxSessions: -1}
+			if observed {
+				opts.Observer = m.Sessions()
+			}
+			store, err := session.New(memstore.New(), opts)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer store.Close()
+			ids := make([]string, 10_000)
+			for i := range ids {
+				ids[i] = fmt.Sprintf("session-%d", i)
+				if _, _, err := store.Create(b.Context(), ids[i], nil); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.SetParallelism(max(1, 64/runtime.GOMAXPROCS(0)))
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				ctx, i := b.Context(), rand.IntN(len(ids))
+				for pb.Next() {
+					if i++; i == len(ids) {
+						i = 0
+					}
+					if _, err := store.Get(ctx, ids[i]); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "ops/s")
+		})
+	}
 }
