@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"io"
 	"strings"
 )
@@ -22,4 +23,30 @@ func (e env) lookup(name string) string {
 		}
 	}
 	return value
+}
+
+// interruptible is a reader whose Read returns when its context ends, for a terminal that nobody types into. What it
+// reads from is left with a goroutine that waits there, so it is for a program that ends next.
+type interruptible struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (i interruptible) Read(p []byte) (int, error) {
+	type result struct {
+		data []byte
+		err  error
+	}
+	read := make(chan result, 1)
+	go func() {
+		buf := make([]byte, len(p)) // p is the caller's again when Read has returned
+		n, err := i.r.Read(buf)
+		read <- result{buf[:n], err}
+	}()
+	select {
+	case res := <-read:
+		return copy(p, res.data), res.err
+	case <-i.ctx.Done():
+		return 0, context.Cause(i.ctx)
+	}
 }

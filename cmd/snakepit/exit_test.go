@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 
@@ -154,4 +155,30 @@ func TestCommandsShareNoState(t *testing.T) {
 	if code, out, _ := runHere(t, nil, "", "config", "print"); code != 0 || strings.Contains(out, "flag --") {
 		t.Errorf("config afterwards: %d %s", code, out)
 	}
+}
+
+// TestInterruptWhileReading ends a command that waits for somebody to type its arguments.
+func TestInterruptWhileReading(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	keyboard, hand := io.Pipe()
+	defer hand.Close()
+	var out bytes.Buffer
+	ended := make(chan int)
+	go func() {
+		ended <- run(ctx, env{stdin: typing{keyboard, cancel}, stdout: &out, stderr: &out}, []string{"call", "echo", "-"})
+	}()
+	if code := <-ended; code != int(exitInterrupted) || out.Len() > 0 {
+		t.Errorf("exit code %d, output %q", code, &out)
+	}
+}
+
+// typing cancels when it is read from for the first time, and then waits like a keyboard.
+type typing struct {
+	io.Reader
+	cancel context.CancelFunc
+}
+
+func (r typing) Read(p []byte) (int, error) {
+	r.cancel()
+	return r.Reader.Read(p)
 }

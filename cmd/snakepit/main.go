@@ -6,7 +6,7 @@
 // users, generated from the help texts by go test ./cmd/snakepit -update.
 //
 // Commands keep no global state and print to the writers they are given, so tests run any number of them in one
-// process. The first SIGINT or SIGTERM ends the context of the running command; the second one ends it by force.
+// process. The first SIGINT or SIGTERM ends the context of the running command; the second one makes serve wait no longer.
 package main
 
 import (
@@ -32,14 +32,15 @@ func realMain() int {
 	}, os.Args[1:])
 }
 
-// signals returns a context that the first SIGINT or SIGTERM ends, and a channel that the second one closes.
+// signals returns a context that the first SIGINT or SIGTERM ends, and a channel that the second one closes. A third one
+// ends the process as if there were no handler.
 func signals() (ctx context.Context, force <-chan struct{}, stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	received := make(chan os.Signal, 2)
 	signal.Notify(received, os.Interrupt, syscall.SIGTERM)
 	forced, done := make(chan struct{}), make(chan struct{})
 	go func() {
-		for _, act := range []func(){cancel, func() { close(forced) }} {
+		for _, act := range []func(){cancel, func() { close(forced); signal.Stop(received) }} {
 			select {
 			case <-received:
 				act()

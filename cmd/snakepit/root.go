@@ -10,6 +10,7 @@ import (
 
 // run runs one command line and returns its exit code.
 func run(ctx context.Context, e env, args []string) int {
+	e.stdin = interruptible{ctx, e.stdin}
 	root := newRoot(e)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)

@@ -57,7 +57,7 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"wait-file":  waitFile,
 	"wait-line":  waitLine,
 	"save":       save,
-	"kill9":      kill9,
+	"signal":     sendSignal,
 	"wait-gone":  waitGone,
 }
 
@@ -163,15 +163,19 @@ func save(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[2], match[1])
 }
 
-// kill9 FILE kills the process whose id FILE (or stdout) holds, and waits until it is gone.
-func kill9(ts *testscript.TestScript, _ bool, args []string) {
-	if len(args) != 1 {
-		ts.Fatalf("usage: kill9 FILE")
+// signal NAME FILE sends TERM, INT or KILL to the process whose id FILE (or stdout) holds. After KILL it waits until the
+// process is gone.
+func sendSignal(ts *testscript.TestScript, _ bool, args []string) {
+	signals := map[string]syscall.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "KILL": syscall.SIGKILL}
+	if len(args) != 2 || signals[args[0]] == 0 {
+		ts.Fatalf("usage: signal TERM|INT|KILL FILE")
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(ts.ReadFile(args[0])))
+	pid, err := strconv.Atoi(strings.TrimSpace(ts.ReadFile(args[1])))
 	ts.Check(err)
-	ts.Check(syscall.Kill(pid, syscall.SIGKILL))
-	eventually(ts, "the process should be gone", func() bool { return !testenv.Alive(pid) })
+	ts.Check(syscall.Kill(pid, signals[args[0]]))
+	if args[0] == "KILL" {
+		eventually(ts, "the process should be gone", func() bool { return !testenv.Alive(pid) })
+	}
 }
 
 // wait-gone FILE waits until all processes that FILE names as "pid": N have ended.
