@@ -33,10 +33,14 @@ func (a *App) addChecks() {
 			if err != nil {
 				return nil, err
 			}
-			return map[string]any{
+			detail := map[string]any{
 				"driver": s.Driver, "sessions": s.Sessions, "max_sessions": s.MaxSessions,
-				"created": s.Created, "deleted": s.Deleted, "expired": s.Expired,
-			}, nil
+				"created": s.Created, "deleted": s.Deleted, "expired": s.Expired, "sweeps": s.Sweeps,
+			}
+			if s.MaxSessions > 0 {
+				detail["utilization"] = float64(s.Sessions) / float64(s.MaxSessions)
+			}
+			return detail, nil
 		},
 	})
 	a.health.Add("pools", health.Check{

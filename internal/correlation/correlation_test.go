@@ -56,11 +56,15 @@ func TestRecordsCarryTheID(t *testing.T) {
 	log := slog.New(correlation.NewHandler(h.WithAttrs([]slog.Attr{slog.String("a", "1")})))
 	log.InfoContext(correlation.NewContext(t.Context(), "c-1"), "with")
 	log.Info("without")
+	log.InfoContext(correlation.NewContext(t.Context(), "outer"), "its own", correlation.LogKey, "c-2")
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	if len(lines) != 2 || strings.Count(lines[0], "correlation_id=c-1") != 1 || !strings.Contains(lines[0], "a=1") {
+	if len(lines) != 3 || strings.Count(lines[0], "correlation_id=c-1") != 1 || !strings.Contains(lines[0], "a=1") {
 		t.Errorf("the log is %q", lines)
 	}
 	if strings.Contains(lines[1], "correlation_id") {
 		t.Errorf("a record without id is %q", lines[1])
+	}
+	if strings.Contains(lines[2], "outer") || !strings.Contains(lines[2], "correlation_id=c-2") {
+		t.Errorf("a record with an id of its own is %q", lines[2])
 	}
 }

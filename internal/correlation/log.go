@@ -9,7 +9,7 @@ import (
 const LogKey = "correlation_id"
 
 // NewHandler returns a handler that adds the id of a record's context to the
-// record. Wrapping it again changes nothing.
+// record, unless it has one. Wrapping it again changes nothing.
 func NewHandler(next slog.Handler) slog.Handler {
 	if h, ok := next.(handler); ok {
 		return h
@@ -21,11 +21,19 @@ type handler struct{ slog.Handler }
 
 // Handle implements slog.Handler.
 func (h handler) Handle(ctx context.Context, r slog.Record) error {
-	if id := FromContext(ctx); id != "" {
+	if id := FromContext(ctx); id != "" && !marked(r) {
 		r = r.Clone()
 		r.AddAttrs(slog.String(LogKey, id))
 	}
 	return h.Handler.Handle(ctx, r)
+}
+
+func marked(r slog.Record) (found bool) {
+	r.Attrs(func(a slog.Attr) bool {
+		found = a.Key == LogKey
+		return !found
+	})
+	return found
 }
 
 // WithAttrs implements slog.Handler.
