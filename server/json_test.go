@@ -323,7 +323,7 @@ func TestJSONOfMapsAndLists(t *testing.T) {
 	)
 	entry := func(name string, value *descriptorpb.FieldDescriptorProto) *descriptorpb.DescriptorProto {
 		return &descriptorpb.DescriptorProto{
-			Name: &name, Options: &descriptorpb.MessageOptions{MapEntry: proto.Bool(true)},
+			Name: &name, Options: &descriptorpb.MessageOptions{MapEntry: new(true)},
 			Field: []*descriptorpb.FieldDescriptorProto{field("key", 1, single, strT, ""), value},
 		}
 	}
@@ -332,9 +332,9 @@ func TestJSONOfMapsAndLists(t *testing.T) {
 		return f
 	}
 	file, err := protodesc.NewFile(&descriptorpb.FileDescriptorProto{
-		Name: proto.String("test.proto"), Package: proto.String("test"), Syntax: proto.String("proto3"),
+		Name: new("test.proto"), Package: new("test"), Syntax: new("proto3"),
 		MessageType: []*descriptorpb.DescriptorProto{{
-			Name: proto.String("M"),
+			Name: new("M"),
 			Field: []*descriptorpb.FieldDescriptorProto{
 				marked(field("list", 1, many, bytesT, "")),
 				marked(field("texts", 2, many, msgT, ".test.M.TextsEntry")),

@@ -2,7 +2,7 @@ package server_test
 
 import (
 	"bytes"
-	"context"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -136,15 +136,22 @@ func eachProtocol(t *testing.T, r *running, f func(t *testing.T, calls snakepitv
 	}
 }
 
-// post sends JSON as curl does.
-func (r *running) post(t testing.TB, procedure, body string, header ...string) (*http.Response, string) {
-	t.Helper()
-	return r.send(t, http.MethodPost, procedure, body, append(header, "Content-Type", "application/json")...)
+// answer is what came back for a plain HTTP request.
+type answer struct {
+	status int
+	header http.Header
+	body   string
 }
 
-func (r *running) send(t testing.TB, method, path, body string, header ...string) (*http.Response, string) {
+// post sends JSON as curl does.
+func (r *running) post(t testing.TB, procedure, body string, header ...string) answer {
 	t.Helper()
-	req, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), method, r.url+path, strings.NewReader(body))
+	return r.send(t, http.MethodPost, procedure, body, append([]string{"Content-Type", "application/json"}, header...)...)
+}
+
+func (r *running) send(t testing.TB, method, path, body string, header ...string) answer {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, r.url+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,11 +163,11 @@ func (r *running) send(t testing.TB, method, path, body string, header ...string
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
-	var text bytes.Buffer
-	if _, err := text.ReadFrom(res.Body); err != nil {
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return res, text.String()
+	return answer{res.StatusCode, res.Header, string(text)}
 }
 
 // brokenListener accepts nothing.

@@ -39,16 +39,16 @@ func TestCorrelationIDs(t *testing.T) {
 		"with a space":    {[]string{server.CorrelationHeader, "a b"}, ""},
 		"a broken traced": {[]string{"Traceparent", "00-zz-00f067aa0ba902b7-01"}, ""},
 	} {
-		res, body := r.post(t, execute, `{"invocation":{"tool":"echo"}}`, c.header...)
-		id := res.Header.Get(server.CorrelationHeader)
-		if res.StatusCode != http.StatusOK || c.want != "" && id != c.want || c.want == "" && (len(id) < 16 || len(id) > 128) {
-			t.Errorf("%s: status %d %s, id %q, want %q", name, res.StatusCode, body, id, c.want)
+		res := r.post(t, execute, `{"invocation":{"tool":"echo"}}`, c.header...)
+		id := res.header.Get(server.CorrelationHeader)
+		if res.status != http.StatusOK || c.want != "" && id != c.want || c.want == "" && (len(id) < 16 || len(id) > 128) {
+			t.Errorf("%s: status %d %s, id %q, want %q", name, res.status, res.body, id, c.want)
 		}
 		if log := r.log.requests(); !strings.Contains(log[len(log)-1], "correlation_id="+id+"\n") {
 			t.Errorf("%s: the record is %q", name, log[len(log)-1])
 		}
 	}
-	if res, _ := r.send(t, http.MethodGet, "/livez", ""); res.Header.Get(server.CorrelationHeader) == "" {
+	if r.send(t, http.MethodGet, "/livez", "").header.Get(server.CorrelationHeader) == "" {
 		t.Error("other answers have no correlation id")
 	}
 }
@@ -71,7 +71,7 @@ func TestAccessLog(t *testing.T) {
 		{get, `{"id":"gone"}`, "WARN", []string{"result=unavailable", "store_unavailable"}},
 	} {
 		before := len(r.log.requests())
-		_, body := r.post(t, c.procedure, c.body)
+		body := r.post(t, c.procedure, c.body).body
 		log := r.log.requests()
 		if len(log) != before+1 {
 			t.Errorf("%s: %d records", c.body, len(log)-before)
@@ -107,15 +107,15 @@ func (f faulty) Get(ctx context.Context, id string, read driver.Read) (*driver.R
 
 func TestPanicIsAnInternalError(t *testing.T) {
 	r := serve(t, func(cfg *snakepit.Config, _ *server.Options) { cfg.Store = faulty{memstore.New()} })
-	res, body := r.post(t, get, `{"id":"panic"}`)
-	if res.StatusCode != http.StatusInternalServerError || !strings.Contains(body, `"internal"`) || strings.Contains(body, "a fault of the driver") {
-		t.Errorf("answered %d %s", res.StatusCode, body)
+	res := r.post(t, get, `{"id":"panic"}`)
+	if res.status != http.StatusInternalServerError || !strings.Contains(res.body, `"internal"`) || strings.Contains(res.body, "a fault of the driver") {
+		t.Errorf("answered %d %s", res.status, res.body)
 	}
 	if text := r.log.String(); !strings.Contains(text, "a fault of the driver") || !strings.Contains(text, "faulty.Get") {
 		t.Errorf("the log does not say what happened:\n%s", text)
 	}
-	if res, _ := r.post(t, create, `{"id":"s"}`); res.StatusCode != http.StatusOK {
-		t.Errorf("afterwards: %d", res.StatusCode)
+	if res := r.post(t, create, `{"id":"s"}`); res.status != http.StatusOK {
+		t.Errorf("afterwards: %d", res.status)
 	}
 }
 
@@ -141,19 +141,19 @@ func TestErrorsOverHTTP(t *testing.T) {
 		{get, `{"id":"nobody"}`, 404, `"name":"get","session":"nobody","driver":"memory"`},
 		{"/snakepit.v1.SessionService/Nothing", `{}`, 404, ""},
 	} {
-		res, body := r.post(t, c.procedure, c.body)
-		if res.StatusCode != c.status || !strings.Contains(compact(body), c.holds) {
-			t.Errorf("%s %.60s answered %d %s; want %d and %q", c.procedure, c.body, res.StatusCode, body, c.status, c.holds)
+		res := r.post(t, c.procedure, c.body)
+		if res.status != c.status || !strings.Contains(compact(res.body), c.holds) {
+			t.Errorf("%s %.60s answered %d %s; want %d and %q", c.procedure, c.body, res.status, res.body, c.status, c.holds)
 		}
 	}
-	if res, _ := r.send(t, http.MethodGet, execute, ""); res.StatusCode != http.StatusMethodNotAllowed {
-		t.Errorf("GET answered %d", res.StatusCode)
+	if res := r.send(t, http.MethodGet, execute, ""); res.status != http.StatusMethodNotAllowed {
+		t.Errorf("GET answered %d", res.status)
 	}
-	if res, _ := r.send(t, http.MethodPost, execute, "{}", "Content-Type", "text/plain"); res.StatusCode != http.StatusUnsupportedMediaType {
-		t.Errorf("plain text answered %d", res.StatusCode)
+	if res := r.send(t, http.MethodPost, execute, "{}", "Content-Type", "text/plain"); res.status != http.StatusUnsupportedMediaType {
+		t.Errorf("plain text answered %d", res.status)
 	}
-	if res, body := r.post(t, execute, `{"invocation":{"tool":"echo"}}`, "Content-Type", "application/json; charset=utf-8"); res.StatusCode != http.StatusOK {
-		t.Errorf("a charset answered %d %s", res.StatusCode, body)
+	if res := r.post(t, execute, `{"invocation":{"tool":"echo"}}`, "Content-Type", "application/json; charset=utf-8"); res.status != http.StatusOK {
+		t.Errorf("a charset answered %d %s", res.status, res.body)
 	}
 }
 
@@ -194,8 +194,8 @@ func TestForeignPagesAreRefused(t *testing.T) {
 		if origin == "" {
 			header = nil
 		}
-		if res, body := r.post(t, execute, `{"invocation":{"tool":"echo"}}`, header...); res.StatusCode != want {
-			t.Errorf("%q answered %d %s, want %d", origin, res.StatusCode, body, want)
+		if res := r.post(t, execute, `{"invocation":{"tool":"echo"}}`, header...); res.status != want {
+			t.Errorf("%q answered %d %s, want %d", origin, res.status, res.body, want)
 		}
 	}
 }
@@ -211,13 +211,13 @@ func TestOtherPaths(t *testing.T) {
 		"/livez": "health /livez", "/readyz": "health /readyz", "/health": "health /health", "/health/sessions": "health /health/sessions",
 		"/metrics": "metrics /metrics", "/": "404 page not found\n",
 	} {
-		if _, body := r.send(t, http.MethodGet, path, ""); body != want {
+		if body := r.send(t, http.MethodGet, path, "").body; body != want {
 			t.Errorf("%s answered %q, want %q", path, body, want)
 		}
 	}
 	r = serve(t, nil)
-	if res, _ := r.send(t, http.MethodGet, "/livez", ""); res.StatusCode != http.StatusNotFound {
-		t.Errorf("a server without checks answered %d", res.StatusCode)
+	if res := r.send(t, http.MethodGet, "/livez", ""); res.status != http.StatusNotFound {
+		t.Errorf("a server without checks answered %d", res.status)
 	}
 }
 
@@ -236,7 +236,7 @@ func TestListShowsHeads(t *testing.T) {
 	for _, id := range []string{"a", "b", "c"} {
 		r.post(t, create, `{"id":"`+id+`","labels":{"l":"x"},"vars":{"v":1}}`)
 	}
-	_, body := r.post(t, "/snakepit.v1.SessionService/List", `{"pageSize":2}`)
+	body := r.post(t, "/snakepit.v1.SessionService/List", `{"pageSize":2}`).body
 	page := new(snakepitv1.ListSessionsResponse)
 	if err := codec.Unmarshal([]byte(body), page); err != nil {
 		t.Fatal(err)
@@ -244,7 +244,7 @@ func TestListShowsHeads(t *testing.T) {
 	if len(page.Sessions) != 2 || page.NextPageToken == "" || page.Sessions[0].Labels["l"] != "x" || page.Sessions[0].Vars != nil || page.Sessions[0].VarsBytes == 0 {
 		t.Errorf("the page is %s", body)
 	}
-	_, body = r.post(t, "/snakepit.v1.SessionService/List", `{"pageSize":2,"pageToken":"`+page.NextPageToken+`"}`)
+	body = r.post(t, "/snakepit.v1.SessionService/List", `{"pageSize":2,"pageToken":"`+page.NextPageToken+`"}`).body
 	if strings.Contains(body, "nextPageToken") || !strings.Contains(body, `"id":"c"`) {
 		t.Errorf("the last page is %s", body)
 	}
