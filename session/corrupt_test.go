@@ -188,6 +188,45 @@ func TestCorruptSessionAmongOthers(t *testing.T) {
 	})
 }
 
+// Records of a newer version stand in nobody's way.
+func TestNewerFormatsAmongOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		drv := memstore.New()
+		st := open(t, drv, nil)
+		for _, id := range []string{"a", "head", "m", "programs", "z"} {
+			create(t, st, id, nil)
+		}
+		must[session.Program](t)(st.PutProgram(t.Context(), "programs", "p", strings.NewReader("bytes"), nil))
+		rewrite(t, drv, "head", func(head, body []byte) ([]byte, []byte) {
+			head[0] = 2
+			return head, body
+		})
+		rewrite(t, drv, "programs", func(head, body []byte) ([]byte, []byte) {
+			body[0] = 2
+			return head, body
+		})
+		var ids []string
+		unreadable := 0
+		for s, err := range st.All(t.Context(), session.ListOptions{}) {
+			switch {
+			case err == nil:
+				ids = append(ids, s.ID())
+			case errors.Is(err, session.ErrUnsupported):
+				unreadable++
+			default:
+				t.Error(err)
+			}
+		}
+		if !slices.Equal(ids, []string{"a", "m", "programs", "z"}) || unreadable != 1 {
+			t.Errorf("listed %v, %d unreadable", ids, unreadable)
+		}
+		time.Sleep(10 * time.Hour)
+		if r, err := st.Sweep(t.Context()); err != nil || r.Expired != 4 || r.Corrupt != 1 || len(items(t, drv)) != 0 {
+			t.Errorf("sweep %+v, %v", r, err)
+		}
+	})
+}
+
 // A driver's own finding gets the type that names the session.
 func TestDriverFindsCorruption(t *testing.T) {
 	drv := newFaulty()

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"time"
 
@@ -35,7 +36,8 @@ type creation struct {
 	st   *Store
 	id   string
 	opts CreateOptions
-	ttl  int64
+	// ttl and absolute are in milliseconds, as they are stored.
+	ttl, absolute int64
 	// op is the same for all attempts: it tells our session from another's.
 	op OpID
 }
@@ -47,7 +49,7 @@ func (c *creation) prepare() (err error) {
 	if c.ttl, err = ttlMillis(*c.opts.TTL); err != nil {
 		return err
 	}
-	if _, err = absoluteMillis(c.opts.AbsoluteDeadline, time.Now().UnixMilli()); err != nil {
+	if c.absolute, err = absoluteMillis(c.opts.AbsoluteDeadline, time.Now().UnixMilli()); err != nil {
 		return err
 	}
 	if err = checkLabels(c.opts.Labels); err != nil {
@@ -67,7 +69,14 @@ func (c *creation) prepare() (err error) {
 
 func (c *creation) run(ctx context.Context) (*Session, bool, error) {
 	again, doubt := conflicts, doubts
+	// doubtful says that an attempt whose outcome is unknown may still be made.
 	doubtful := false
+	fail := func(err error) (*Session, bool, error) {
+		if doubtful {
+			err = mayComeLate(err)
+		}
+		return nil, false, err
+	}
 	old, err := c.st.load(ctx, c.id, driver.Read{})
 	for {
 		switch {
@@ -93,11 +102,12 @@ func (c *creation) run(ctx context.Context) (*Session, bool, error) {
 		case errors.Is(err, ErrUnknown):
 			doubtful, retry = true, &doubt
 		case errors.Is(err, driver.ErrExists), errors.Is(err, ErrConflict):
+			err = fmt.Errorf("%w: others created or removed the session %d times", ErrConflict, again.n+1)
 		default:
-			return nil, false, err
+			return fail(err)
 		}
 		if !retry.wait(ctx) {
-			return nil, false, err
+			return fail(fmt.Errorf("%w: %w", err, ctx.Err()))
 		}
 		old, err = c.st.newest(ctx, c.id)
 	}
@@ -106,14 +116,16 @@ func (c *creation) run(ctx context.Context) (*Session, bool, error) {
 // attempt makes one conditional write, over an expired session if old is not
 // nil.
 func (c *creation) attempt(ctx context.Context, old *Session) (*Session, error) {
-	now := time.Now().UnixMilli()
-	d := c.draft(now)
 	if old == nil {
 		admission, err := c.st.quota.admit(ctx)
 		if err != nil {
 			return nil, err
 		}
 		defer admission.end()
+	}
+	now := time.Now().UnixMilli() // being admitted may have taken time
+	d := c.draft(now)
+	if old == nil {
 		d.batch.If = driver.IfAbsent
 	} else {
 		// An expired session gives its place to the new one.
@@ -129,8 +141,7 @@ func (c *creation) attempt(ctx context.Context, old *Session) (*Session, error) 
 }
 
 func (c *creation) draft(now int64) *Draft {
-	absolute, _ := absoluteMillis(c.opts.AbsoluteDeadline, now)
-	d := &Draft{id: c.id, head: head{incarnation: newIncarnation(), created: now, ttl: c.ttl, absolute: absolute}}
+	d := &Draft{id: c.id, head: head{incarnation: newIncarnation(), created: now, ttl: c.ttl, absolute: c.absolute}}
 	d.patchVars(c.opts.Vars, nil)
 	if len(c.opts.Labels) > 0 {
 		d.replaceLabels(maps.Clone(c.opts.Labels))

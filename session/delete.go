@@ -25,8 +25,15 @@ func (st *Store) Delete(ctx context.Context, id string, opts ...WriteOption) (de
 
 func (st *Store) remove(ctx context.Context, id, revision string) (bool, error) {
 	again, doubt := conflicts, doubts
-	// doubtful is the session of an attempt whose outcome is unknown.
+	// doubtful is the session of an attempt whose outcome is unknown, and that
+	// may still be made.
 	var doubtful *target
+	fail := func(err error) (bool, error) {
+		if doubtful != nil {
+			err = mayComeLate(err)
+		}
+		return false, err
+	}
 	for {
 		t, err := st.target(ctx, id)
 		gone := errors.Is(err, ErrNotFound)
@@ -42,6 +49,8 @@ func (st *Store) remove(ctx context.Context, id, revision string) (bool, error) 
 			return false, err
 		case revision != "" && t.revision != revision:
 			return false, fmt.Errorf("%w: the session is at revision %s, not %s", ErrConflict, t.revision, revision)
+		case doubtful != nil && t.driver != doubtful.driver:
+			doubtful = nil
 		}
 		_, err = st.apply(ctx, id, t.removal(st))
 		retry := &again
@@ -51,11 +60,13 @@ func (st *Store) remove(ctx context.Context, id, revision string) (bool, error) 
 			return true, nil
 		case errors.Is(err, ErrUnknown):
 			doubtful, retry = &t, &doubt
-		case !errors.Is(err, ErrConflict):
-			return false, err
+		case errors.Is(err, ErrConflict):
+			err = fmt.Errorf("%w: other writers came first %d times", ErrConflict, again.n+1)
+		default:
+			return fail(err)
 		}
 		if !retry.wait(ctx) {
-			return false, err
+			return fail(fmt.Errorf("%w: %w", err, ctx.Err()))
 		}
 	}
 }

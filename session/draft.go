@@ -196,8 +196,7 @@ func (d *Draft) SetTTL(ttl time.Duration) {
 		d.fail(err)
 		return
 	}
-	d.settings = d.settings || d.head.ttl != ms
-	d.head.ttl = ms
+	d.head.ttl, d.settings = ms, true
 }
 
 // SetAbsoluteDeadline sets when the session expires even if it is used; the
@@ -208,8 +207,7 @@ func (d *Draft) SetAbsoluteDeadline(t time.Time) {
 		d.fail(err)
 		return
 	}
-	d.settings = d.settings || d.head.absolute != ms
-	d.head.absolute = ms
+	d.head.absolute, d.settings = ms, true
 }
 
 func (d *Draft) baseBody() []byte {
@@ -257,6 +255,10 @@ func (d *Draft) settle() (bool, error) {
 		old, had := d.baseVar(e.key)
 		return had == e.removed || had && !bytes.Equal(old, e.value)
 	})
+	if d.settings {
+		base := d.base.head()
+		d.settings = d.head.ttl != base.ttl || d.head.absolute != base.absolute
+	}
 	if d.newLabels {
 		if maps.Equal(d.labels, d.head.labelMap()) {
 			d.newLabels = false

@@ -161,6 +161,50 @@ func TestAbsoluteDeadline(t *testing.T) {
 	})
 }
 
+// An absolute deadline that passes while a session is created still holds.
+func TestAbsoluteDeadlinePassesMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		drv := newFaulty()
+		st := open(t, drv, nil)
+		drv.onGet(func(next getFunc, ctx context.Context, id string, read driver.Read) (*driver.Record, error) {
+			drv.onGet(nil)
+			time.Sleep(time.Second)
+			return next(ctx, id, read)
+		})
+		end := time.UnixMilli(time.Now().Add(time.Millisecond).UnixMilli())
+		s := create(t, st, "s", &session.CreateOptions{AbsoluteDeadline: end})
+		if got, ok := s.AbsoluteDeadline(); !ok || !got.Equal(end) {
+			t.Errorf("absolute deadline %v, %v; want %v", got, ok, end)
+		}
+		if _, err := st.Get(t.Context(), "s"); !errors.Is(err, session.ErrNotFound) {
+			t.Errorf("after it: %v", err)
+		}
+	})
+}
+
+// The time an update function takes is not taken from the session's, and a
+// session that expires meanwhile stays expired.
+func TestSlowUpdateFunction(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := open(t, nil, nil)
+		create(t, st, "s", &session.CreateOptions{TTL: new(10 * time.Second)})
+		update := func(takes time.Duration) (*session.Session, error) {
+			return st.Update(t.Context(), "s", func(d *session.Draft) error {
+				time.Sleep(takes)
+				d.SetLabel("takes", takes.String())
+				return nil
+			})
+		}
+		s := must[*session.Session](t)(update(9 * time.Second))
+		if left := time.Until(s.Deadline()); left < s.TTL() {
+			t.Errorf("%v left after an update", left)
+		}
+		if _, err := update(time.Minute); !errors.Is(err, session.ErrNotFound) {
+			t.Errorf("it expired during the update: %v", err)
+		}
+	})
+}
+
 // A touch that loses against another write is dropped; one that cannot be
 // written does not spoil the read.
 func TestTouchThatFails(t *testing.T) {

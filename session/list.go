@@ -40,8 +40,10 @@ type Page struct {
 // List returns a page of live sessions. A list is no snapshot: a session that
 // exists while all pages are read is listed exactly once.
 //
-// A session whose head is damaged ends the page before it; if it comes first,
-// its *CorruptError is returned with a Page whose Next goes on behind it.
+// A session whose head cannot be read, because it is damaged (ErrCorrupt) or
+// was written by a newer version (ErrUnsupported), ends the page before it; if
+// it comes first, its error is returned with a Page whose Next goes on behind
+// it.
 func (st *Store) List(ctx context.Context, opts ListOptions) (Page, error) {
 	var page Page
 	err := st.do(ctx, OpList, "", func(ctx context.Context) (err error) {
@@ -116,7 +118,7 @@ func hasLabels(s *Session, labels map[string]string) bool {
 }
 
 // All iterates over live sessions in the order of ids, page by page. A session
-// whose head is damaged is yielded as its error, and the iteration goes on
+// whose head cannot be read is yielded as its error, and the iteration goes on
 // behind it; any other error is the last thing yielded.
 func (st *Store) All(ctx context.Context, opts ListOptions) iter.Seq2[*Session, error] {
 	return func(yield func(*Session, error) bool) {
@@ -127,7 +129,7 @@ func (st *Store) All(ctx context.Context, opts ListOptions) iter.Seq2[*Session, 
 					return
 				}
 			}
-			if err != nil && (!yield(nil, err) || !errors.Is(err, ErrCorrupt)) || page.Next == "" {
+			if err != nil && !yield(nil, err) || page.Next == "" {
 				return
 			}
 			opts.After = page.Next

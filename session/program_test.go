@@ -265,6 +265,9 @@ func TestAbort(t *testing.T) {
 	if err := p.Close(); !errors.Is(err, session.ErrInvalid) {
 		t.Errorf("close after abort: %v", err)
 	}
+	if _, err := p.ReadAt(make([]byte, 1), 0); !errors.Is(err, session.ErrInvalid) {
+		t.Errorf("read after abort: %v", err)
+	}
 	if _, err := st.Commit(t.Context(), "s", session.Commit{Fence: s.Fence(), Programs: []*session.StagedProgram{p}}); !errors.Is(err, session.ErrInvalid) {
 		t.Errorf("commit after abort: %v", err)
 	}

@@ -16,9 +16,10 @@ import (
 // As long as the stored sessions and the creations under way are fewer than
 // allowed, creations run side by side. At the limit one runs alone: with no
 // other under way the count is exact, and expired sessions are swept first. So
-// within one process there is never one too many, and never one refused while
-// there is room. Several processes on one store may exceed it by what they
-// create at the same time.
+// within one process there is never one too many, and none refused while there
+// is room, except that sweeps, and the listings that count for a driver that
+// cannot, are up to a second old. Several processes on one store may exceed it
+// by what they create at the same time.
 type quota struct {
 	st      *Store
 	counter driver.Counter // nil if the driver cannot count
@@ -35,8 +36,10 @@ type quota struct {
 type listedCount struct {
 	n  int
 	at time.Time
-	// change is the store's own balance of creations and removals then.
-	change int64
+	// created is what the store had created before the listing, removed what
+	// it had removed after it: what happened meanwhile, and the listing may or
+	// may not have seen, is counted rather than missed.
+	created, removed uint64
 }
 
 const (
@@ -121,7 +124,7 @@ func (q *quota) stored(ctx context.Context) (int, error) {
 	}
 	now := time.Now()
 	if q.listed.at.IsZero() || now.Sub(q.listed.at) >= freshCount {
-		listed := listedCount{at: now, change: q.change()}
+		listed := listedCount{at: now, created: q.created()}
 		err := q.st.scan(ctx, "", "", func(*driver.Record) error {
 			listed.n++
 			return nil
@@ -129,13 +132,12 @@ func (q *quota) stored(ctx context.Context) (int, error) {
 		if err != nil {
 			return 0, err
 		}
+		listed.removed = q.removed()
 		q.listed = listed
 	}
-	return q.listed.n + int(q.change()-q.listed.change), nil
+	return q.listed.n + int(q.created()-q.listed.created) - int(q.removed()-q.listed.removed), nil
 }
 
-// change is how many sessions this store has created more than removed.
-func (q *quota) change() int64 {
-	s := &q.st.stats
-	return int64(s.created.Load()) - int64(s.deleted.Load()) - int64(s.expired.Load())
-}
+func (q *quota) created() uint64 { return q.st.stats.created.Load() }
+
+func (q *quota) removed() uint64 { return q.st.stats.deleted.Load() + q.st.stats.expired.Load() }

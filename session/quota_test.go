@@ -90,6 +90,43 @@ func TestQuotaIsExact(t *testing.T) {
 	})
 }
 
+// What is removed while sessions are listed to count them makes room once.
+func TestRemovalWhileCounting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const limit = 3
+		drv := &removing{Store: memstore.New()}
+		st := open(t, drv, &session.Options{MaxSessions: limit})
+		for i := range limit {
+			create(t, st, fmt.Sprint("old", i), nil)
+		}
+		time.Sleep(2 * time.Second) // the last count is too old
+		drv.meanwhile = func() { must[bool](t)(st.Delete(t.Context(), "old0")) }
+		for i := range limit {
+			if _, _, err := st.Create(t.Context(), fmt.Sprint("new", i), nil); err != nil && !errors.Is(err, session.ErrQuotaExceeded) {
+				t.Error(err)
+			}
+		}
+		if n := must[int](t)(st.Count(t.Context(), session.ListOptions{})); drv.meanwhile != nil || n > limit {
+			t.Errorf("%d sessions, %d allowed", n, limit)
+		}
+	})
+}
+
+// removing is a driver that cannot count, and to which something happens
+// before the next listing.
+type removing struct {
+	driver.Store
+	meanwhile func()
+}
+
+func (r *removing) List(ctx context.Context, prefix, after string, limit int) ([]*driver.Record, error) {
+	if f := r.meanwhile; f != nil {
+		r.meanwhile = nil
+		f()
+	}
+	return r.Store.List(ctx, prefix, after, limit)
+}
+
 // At the quota a flood of creates sweeps at most once a second.
 func TestQuotaSweepsSeldom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

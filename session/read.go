@@ -21,7 +21,7 @@ func (st *Store) Get(ctx context.Context, id string, opts ...ReadOption) (*Sessi
 		s, err = st.liveAt(ctx, id, now, opts)
 		// Most reads end here: the deadline is far, whatever else the head says.
 		if err == nil && s.deadline < now+s.ttl {
-			s = st.use(ctx, s, now)
+			s = st.use(ctx, s)
 		}
 		return err
 	})
@@ -63,10 +63,9 @@ func (st *Store) Exists(ctx context.Context, id string, opts ...ReadOption) (boo
 func (st *Store) Touch(ctx context.Context, id string) (*Session, error) {
 	var s *Session
 	err := st.do(ctx, OpTouch, id, func(ctx context.Context) (err error) {
-		if s, err = st.live(ctx, id, nil); err != nil {
-			return err
+		if s, err = st.live(ctx, id, nil); err == nil {
+			s, err = st.touch(ctx, s)
 		}
-		s, err = st.touch(ctx, s, time.Now().UnixMilli())
 		return err
 	})
 	if err != nil {
@@ -97,8 +96,8 @@ func (st *Store) liveAt(ctx context.Context, id string, now int64, opts []ReadOp
 
 // use touches a session that was read. The answer is right whether or not the
 // touch could be written, so a failure is only logged.
-func (st *Store) use(ctx context.Context, s *Session, now int64) *Session {
-	touched, err := st.touch(ctx, s, now)
+func (st *Store) use(ctx context.Context, s *Session) *Session {
+	touched, err := st.touch(ctx, s)
 	if err != nil {
 		st.log.WarnContext(ctx, "session was read but not touched", "session", s.ID(), "error", err)
 	}
@@ -107,7 +106,8 @@ func (st *Store) use(ctx context.Context, s *Session, now int64) *Session {
 
 // touch writes a new deadline if that is due. It returns the session as it is
 // then, or as it was if there is an error.
-func (st *Store) touch(ctx context.Context, s *Session, now int64) (*Session, error) {
+func (st *Store) touch(ctx context.Context, s *Session) (*Session, error) {
+	now := time.Now().UnixMilli()
 	h := s.head()
 	if h.expired(now) || !h.touchDue(now) {
 		return s, nil

@@ -172,7 +172,10 @@ func (p *StagedProgram) Program() Program { return p.program }
 // at a time.
 func (p *StagedProgram) ReadAt(b []byte, offset int64) (read int, err error) {
 	err = p.st.do(p.ctx, OpProgramRead, p.id, func(ctx context.Context) error {
-		if offset < 0 {
+		switch {
+		case p.err != nil:
+			return p.err
+		case offset < 0:
 			return &InvalidError{"offset", "is negative"}
 		}
 		flushed := p.stored * p.program.chunk

@@ -235,6 +235,7 @@ func TestUpdateWithoutChangeWritesNothing(t *testing.T) {
 		d.UnsetLabel("x")
 		d.SetMetadata("m", "2")
 		d.SetMetadata("m", "1")
+		d.SetTTL(time.Minute)
 		d.SetTTL(time.Hour)
 		if err := d.SetVar("a", 2); err != nil {
 			return err

@@ -141,7 +141,7 @@ func (st *Store) expire(ctx context.Context, s *Session) (bool, error) {
 		switch {
 		case errors.Is(err, ErrNotFound):
 			return false, nil
-		case errors.Is(err, ErrCorrupt):
+		case errors.Is(err, ErrCorrupt), errors.Is(err, ErrUnsupported):
 			// Its items are removed with those that no record names.
 		case err != nil:
 			return false, err

@@ -183,6 +183,102 @@ func TestUnknownClaim(t *testing.T) {
 	})
 }
 
+// A write whose outcome is unknown may come late: then no answer to its
+// repetition may say that nothing was written, and what the write names must
+// be kept.
+func TestUnknownWriteComesLate(t *testing.T) {
+	for name, answer := range map[string]error{
+		"conflict":    driver.ErrConflict,
+		"unavailable": driver.ErrUnavailable,
+		"canceled":    context.Canceled,
+	} {
+		t.Run(name, func(t *testing.T) {
+			for name, write := range map[string]func(context.Context, *session.Store) error{
+				"update": func(ctx context.Context, st *session.Store) error {
+					_, err := st.Update(ctx, "s", increment)
+					return err
+				},
+				"claim": func(ctx context.Context, st *session.Store) error {
+					_, err := st.Claim(ctx, "s", session.Owner{Process: "p"})
+					return err
+				},
+				"create": func(ctx context.Context, st *session.Store) error {
+					_, _, err := st.Create(ctx, "new", nil)
+					return err
+				},
+				"delete": func(ctx context.Context, st *session.Store) error {
+					_, err := st.Delete(ctx, "s")
+					return err
+				},
+				"program": func(ctx context.Context, st *session.Store) error {
+					_, err := st.PutProgram(ctx, "s", "p", strings.NewReader("bytes"), nil)
+					return err
+				},
+			} {
+				t.Run(name, func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) { testLateWrite(t, answer, write) })
+				})
+			}
+		})
+	}
+}
+
+func testLateWrite(t *testing.T, answer error, write func(context.Context, *session.Store) error) {
+	drv := newFaulty()
+	st := open(t, drv, nil)
+	create(t, st, "s", &session.CreateOptions{Vars: vars("n", "0")})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var late func()
+	drv.onApply(func(next applyFunc, ctx context.Context, id string, b *driver.Batch) (driver.Revision, error) {
+		switch {
+		case b.Head == nil && !b.Delete: // chunks
+			return next(ctx, id, b)
+		case late == nil:
+			late = func() {
+				if _, err := next(context.WithoutCancel(ctx), id, b); err != nil {
+					t.Errorf("the late write: %v", err)
+				}
+			}
+			return 0, fmt.Errorf("connection lost: %w", driver.ErrUnknown)
+		}
+		cancel()
+		return 0, answer
+	})
+	if err := write(ctx, st); !errors.Is(err, session.ErrUnknown) || !errors.Is(err, answer) {
+		t.Errorf("error %v, want %v and %v", err, session.ErrUnknown, answer)
+	}
+	late()
+	if ps, err := st.Programs(t.Context(), "s"); err == nil && len(ps) > 0 {
+		if got := readProgram(t, st, "s", "p"); got != "bytes" {
+			t.Errorf("program %q", got)
+		}
+	}
+}
+
+// Once another writer came first, the write whose outcome was unknown cannot
+// come any more, whatever happens to its repetition.
+func TestUnknownIsSettledByAnotherWrite(t *testing.T) {
+	drv := newFaulty()
+	st := open(t, drv, nil)
+	create(t, st, "s", &session.CreateOptions{Vars: vars("n", "0")})
+	others := func(n int) {
+		drv.onApply(nil)
+		for range n {
+			must[*session.Session](t)(st.Update(t.Context(), "s", increment))
+		}
+	}
+	drv.onApply(func(applyFunc, context.Context, string, *driver.Batch) (driver.Revision, error) {
+		others(1)
+		drv.onApply(func(next applyFunc, ctx context.Context, id string, b *driver.Batch) (driver.Revision, error) {
+			others(20) // more than the ring remembers
+			return next(ctx, id, b)
+		})
+		return 0, driver.ErrUnknown
+	})
+	wantVars(t, must[*session.Session](t)(st.Update(t.Context(), "s", increment)), `{"n":22}`)
+}
+
 func TestUnknownChunk(t *testing.T) {
 	eachDoubt(t, func(t *testing.T, _ *faulty, st *session.Store, unknown func(func())) {
 		create(t, st, "s", nil)

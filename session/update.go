@@ -112,8 +112,16 @@ func (st *Store) compareAndSet(ctx context.Context, id string, c change) (*Sessi
 	case !named:
 		op = NewOperation()
 	}
-	// doubtful is the base of the last attempt whose outcome is unknown.
+	// doubtful is the base of an attempt whose outcome is unknown and that may
+	// still be made. Until that is settled no error may say that nothing was
+	// written.
 	var doubtful *Session
+	fail := func(err error) (*Session, error) {
+		if doubtful != nil {
+			err = mayComeLate(err)
+		}
+		return nil, err
+	}
 	again, doubt := conflicts, doubts
 	base, err := st.load(ctx, id, driver.Read{})
 	for {
@@ -124,33 +132,41 @@ func (st *Store) compareAndSet(ctx context.Context, id string, c change) (*Sessi
 				return base, nil
 			}
 		}
-		now := time.Now().UnixMilli()
 		if err != nil {
-			return nil, err
+			return fail(err)
 		}
-		if base.expired(now) {
-			return nil, ErrNotFound
+		if doubtful != nil && doubtful.rec.Revision != base.rec.Revision {
+			doubtful = nil
+		}
+		if base.expired(time.Now().UnixMilli()) {
+			return fail(ErrNotFound)
 		}
 		if c.guard != nil {
 			if err := c.guard(base); err != nil {
-				return nil, err
+				return fail(err)
 			}
 		}
 		if named && base.HasOperation(op) {
 			return base, ErrAlreadyCommitted
 		}
 		if c.revision != "" && c.revision != base.Revision() {
-			return nil, fmt.Errorf("%w: the session is at revision %s, not %s", ErrConflict, base.Revision(), c.revision)
+			return fail(fmt.Errorf("%w: the session is at revision %s, not %s", ErrConflict, base.Revision(), c.revision))
 		}
 		d := newDraft(base)
 		if err := c.apply(d); err != nil {
-			return nil, err
+			return fail(err)
 		}
 		switch write, err := d.settle(); {
 		case err != nil:
-			return nil, err
+			return fail(err)
 		case !write:
 			return base, nil
+		}
+		// The function may have taken its time: the session is used now, and
+		// only if it lives.
+		now := time.Now().UnixMilli()
+		if base.expired(now) {
+			return fail(ErrNotFound)
 		}
 		s, err2 := st.put(ctx, d, now, op)
 		switch {
@@ -163,10 +179,10 @@ func (st *Store) compareAndSet(ctx context.Context, id string, c change) (*Sessi
 			}
 		case errors.Is(err2, ErrConflict):
 			if !again.wait(ctx) {
-				return nil, fmt.Errorf("%w: other writers came first %d times: %w", ErrConflict, again.n+1, ctx.Err())
+				return fail(fmt.Errorf("%w: other writers came first %d times: %w", ErrConflict, again.n+1, ctx.Err()))
 			}
 		default:
-			return nil, err2
+			return fail(err2)
 		}
 		base, err = st.newest(ctx, id)
 	}
@@ -175,9 +191,10 @@ func (st *Store) compareAndSet(ctx context.Context, id string, c change) (*Sessi
 // outcome finds out what became of a write whose outcome is unknown: base is
 // what it was conditioned on, now and err what a read since has found.
 //
-// If the write is not there, it can no longer come: either the record still has
-// the revision the repetition is conditioned on, too, or it has another one and
-// the condition fails. It is only unknown if the record cannot tell any more.
+// If the write is not there and the record has another revision than base, it
+// can no longer come. If the record still has that revision, the write may come
+// late; a repetition has the same condition, so that one of the two is made at
+// most. It is only unknown if the record cannot tell any more.
 func outcome(base, now *Session, err error, op OpID) (made, known bool) {
 	if err != nil {
 		return false, false
@@ -198,4 +215,9 @@ func stillUnknown(err error) error {
 		return fmt.Errorf("%w: the session has changed too much since to tell", ErrUnknown)
 	}
 	return fmt.Errorf("%w: looking for the write: %w", ErrUnknown, err)
+}
+
+// mayComeLate is what err means while an earlier attempt may still be made.
+func mayComeLate(err error) error {
+	return fmt.Errorf("%w: the write may come late: %w", ErrUnknown, err)
 }
