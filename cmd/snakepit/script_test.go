@@ -41,6 +41,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("TOOLS", tools)
 			e.Setenv("SNAKEPIT_PYTHON", python)
 			e.Setenv("SNAKEPIT_LISTEN", "127.0.0.1:0")
+			e.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector's second at each exit adds up over hundreds of commands
 			e.Setenv("SNAKEPIT_RUN_DIR", filepath.Join(e.WorkDir, "run"))
 			return nil
 		},
