@@ -104,22 +104,22 @@ _LEAVES = frozenset((str, int, float, bool, type(None)))
 
 def _keys_are_strings(value: object, objects: int) -> bool:
     """Whether all keys are strings, in a value with at most so many objects."""
-    stack = [value]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, dict):
-            try:
-                "".join(item)  # the fastest test of "all of these are str"
-            except TypeError:
-                return False
-            objects -= 1
-            if not objects:
-                return True
-            item = item.values()
-        elif not isinstance(item, (list, tuple)):
-            continue
-        if not _LEAVES.issuperset(map(type, item)):
-            stack.extend(item)
+    level = [value]
+    try:
+        while level:
+            inner: list = []
+            for item in level:
+                if isinstance(item, dict):
+                    "".join(item)  # the fastest test of "all of these are str"
+                    objects -= 1
+                    inner += item.values()
+                elif isinstance(item, (list, tuple)):
+                    inner += item
+            if objects <= 0:
+                break
+            level = [item for item in inner if type(item) not in _LEAVES]
+    except TypeError:
+        return False
     return True
 
 

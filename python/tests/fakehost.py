@@ -94,7 +94,20 @@ class Host:
     # -- frames
 
     def send(self, header: dict, parts=()) -> None:
-        self.sock.sendall(encode(header, parts))
+        """Send a message; read meanwhile if the worker does not, as a host must."""
+        data = memoryview(encode(header, parts))
+        deadline = time.monotonic() + TIMEOUT
+        while data:
+            readable, writable, _ = select.select([self.sock], [self.sock], [], max(0, deadline - time.monotonic()))
+            assert readable or writable, f"the worker does not read; it printed:\n{self.printed()}"
+            if writable:
+                try:
+                    data = data[self.sock.send(data, socket.MSG_DONTWAIT) :]
+                    continue
+                except BlockingIOError:
+                    pass
+            if readable and not self._fill(deadline):
+                raise BrokenPipeError("the worker has closed the connection")
 
     def _fill(self, deadline: float) -> bool:
         if not select.select([self.sock], [], [], max(0, deadline - time.monotonic()))[0]:

@@ -147,7 +147,7 @@ time.sleep(1e6)
         from tests.fakehost import encode
 
         for number in range(1000, 1050):
-            call = {"id": number, "method": "call", "params": {"tool": "run", "args": {"code": "time.sleep(0.05)"}}}
+            call = {"id": number, "method": "call", "params": {"tool": "run", "args": {"code": "time.sleep(1e6)"}}}
             self.worker.sock.sendall(encode(call) + encode({"method": "cancel", "params": {"call": number}}))
             self.assertEqual(self.worker.answer(number).code, -32002)
 

@@ -11,7 +11,7 @@ import unittest
 
 from tests.fakehost import WorkerTest, state
 
-ROUNDS = int(os.environ.get("SNAKEPIT_STRESS", "1500"))
+ROUNDS = int(os.environ.get("SNAKEPIT_STRESS", "1000"))
 LONGEST = 0.014  # almost three ticks
 
 
@@ -82,7 +82,7 @@ class StressTest(WorkerTest):
         """
         host = self.host()
         bodies = ["time.sleep(1e6)", "threading.Event().wait()", "while True: pass", "for i in range(3): yield i"]
-        for i in range(ROUNDS):
+        for i in range(ROUNDS // 2):
             body = bodies[i % len(bodies)]
             tool = "run_stream" if "yield" in body else "run"
             with self.subTest(round=i, body=body):
