@@ -114,8 +114,8 @@ func (c *Client) Health(ctx context.Context, path string) (body json.RawMessage,
 	}
 	res, err := c.http.Do(req)
 	if err != nil {
-		if neverConnected(err) {
-			err = (&interceptor{c.url}).unreachable(err)
+		if dial := dialError(err); dial != nil {
+			err = (&interceptor{c.url}).unreachable(dial)
 		}
 		return nil, false, err
 	}

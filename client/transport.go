@@ -49,8 +49,9 @@ func (i *interceptor) decode(spec connect.Spec, err error) error {
 	switch {
 	case err == nil, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
-	case neverConnected(err):
-		return i.unreachable(err)
+	}
+	if op := dialError(err); op != nil {
+		return i.unreachable(op)
 	}
 	if !lostConnection(err) {
 		return wireerr.Decode(err)
@@ -77,16 +78,19 @@ func lostConnection(err error) bool {
 }
 
 // unreachable is the error of a request that no server has got.
-func (i *interceptor) unreachable(err error) error {
-	if _, ok := errors.AsType[*net.DNSError](err); ok {
-		return fmt.Errorf("find server %s: %w: %w", i.url, session.ErrUnavailable, err)
+func (i *interceptor) unreachable(dial *net.OpError) error {
+	if _, ok := errors.AsType[*net.DNSError](dial); ok {
+		return fmt.Errorf("find server %s: %w: %w", i.url, session.ErrUnavailable, dial)
 	}
-	return fmt.Errorf("no server answers at %s (is `snakepit serve` running?): %w: %w", i.url, session.ErrUnavailable, err)
+	return fmt.Errorf("no server answers at %s (is `snakepit serve` running?): %w: %w", i.url, session.ErrUnavailable, dial)
 }
 
-func neverConnected(err error) bool {
-	op, ok := errors.AsType[*net.OpError](err)
-	return ok && op.Op == "dial"
+// dialError is why there was no connection, nil if there was one.
+func dialError(err error) *net.OpError {
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
+		return op
+	}
+	return nil
 }
 
 // decodingConn decodes the errors of a stream.
