@@ -133,10 +133,8 @@ func (p *Pool) Start(ctx context.Context) error {
 			break
 		}
 	}
-	select {
-	case <-p.ready: // at the last moment, or at a second attempt
+	if p.started() { // at the last moment, or at a second attempt
 		return nil
-	default:
 	}
 	p.close(ctx)
 	p.abort() // nothing runs that deserves grace
@@ -144,6 +142,16 @@ func (p *Pool) Start(ctx context.Context) error {
 		failed = errors.Join(failed, p.errorf("workers are not gone %v after they were killed", reapTime))
 	}
 	return failed
+}
+
+// started reports whether a worker has been ready.
+func (p *Pool) started() bool {
+	select {
+	case <-p.ready:
+		return true
+	default:
+		return false
+	}
 }
 
 // Drain refuses new callers with ErrDraining and waits until those that are

@@ -61,7 +61,10 @@ func (pl *place) start(ctx context.Context) (*instance, error) {
 			err = p.errorf("%w", ErrClosed)
 		} else {
 			err = pl.startError(limited, err)
-			pl.logger().Error("start worker", "generation", ref.Generation, "error", err)
+			if p.started() {
+				// Until then it is Start that reports it.
+				pl.logger().Error("start worker", "generation", ref.Generation, "error", err)
+			}
 		}
 		p.mu.Lock()
 		defer p.mu.Unlock()
