@@ -26,6 +26,7 @@ const (
 	markName    = "STORE"     // says whose directory this is, once it is complete
 	newMarkName = "STORE.new" // the same while the store is being created
 	dbName      = "db"
+	lockName    = "LOCK" // in it; Pebble's
 	markPrefix  = "snakepit session store, format "
 )
 
@@ -126,8 +127,22 @@ func (o *opener) open(opts *Options) (_ *Store, err error) {
 		}
 	}()
 
+	if !complete {
+		// Another opener may have completed it before we got the lock.
+		if complete, err = o.claim(); err != nil {
+			return nil, err
+		}
+	}
+
 	disk := &freezer{FS: o.disk, log: o.log}
 	db, err := o.openPebble(disk, lock, complete)
+	if !complete && errors.Is(err, driver.ErrCorrupt) {
+		// A crash has left a part of the creation. Nothing is lost with it:
+		// only a complete store is ever written to.
+		if err = o.clearDatabase(); err == nil {
+			db, err = o.openPebble(disk, lock, complete)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -190,15 +205,14 @@ func (o *opener) claim() (complete bool, err error) {
 	switch {
 	case slices.Contains(names, markName):
 		return true, o.checkMark()
-	case slices.Contains(names, newMarkName):
-	case len(names) > 0:
+	case len(names) > 0 && !slices.Contains(names, newMarkName):
 		slices.Sort(names)
 		return false, fmt.Errorf("it holds something else (%s); use an empty or new directory: %w",
 			strings.Join(names[:min(len(names), 3)], ", "), driver.ErrInvalid)
-	default:
-		if err := o.writeMark(); err != nil {
-			return false, err
-		}
+	}
+	// A mark that was left may be half written.
+	if err := o.writeMark(); err != nil {
+		return false, err
 	}
 	return false, o.mkdir(o.db, o.dir)
 }
@@ -251,6 +265,23 @@ func (o *opener) complete() error {
 		return diskError(err)
 	}
 	return o.syncDir(o.dir)
+}
+
+// clearDatabase removes all files of the database but its lock.
+func (o *opener) clearDatabase() error {
+	names, err := o.disk.List(o.db)
+	if err != nil {
+		return diskError(err)
+	}
+	for _, name := range names {
+		if name == lockName {
+			continue
+		}
+		if err := o.disk.RemoveAll(o.disk.PathJoin(o.db, name)); err != nil {
+			return diskError(err)
+		}
+	}
+	return nil
 }
 
 // checkMark reads the version of a complete store.

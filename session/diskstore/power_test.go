@@ -127,8 +127,9 @@ func TestPowerLossControl(t *testing.T) {
 	t.Error("no acknowledged write was lost in relaxed mode: the test does not see losses")
 }
 
-// TestPowerLossWhileCreating cuts the power at every sync of the creation. The
-// directory must then open as an empty store.
+// TestPowerLossWhileCreating cuts the power at every sync of the creation, and
+// leaves any part of what was not synced. The directory must then open as an
+// empty store, and again with what was stored in it.
 func TestPowerLossWhileCreating(t *testing.T) {
 	disk := newCrashable(t)
 	recorder := &syncRecorder{FS: disk, disk: disk}
@@ -154,6 +155,16 @@ func TestPowerLossWhileCreating(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
+		if s, err = diskstore.Open(t.Context(), powerDir, diskstore.Options{}.WithFS(crashed)); err != nil {
+			t.Errorf("power lost at sync %d, opened again: %v", n, err)
+			continue
+		}
+		if _, err := s.Get(t.Context(), "s", driver.Read{}); err != nil {
+			t.Errorf("power lost at sync %d, opened again: %v", n, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
@@ -169,9 +180,17 @@ type syncRecorder struct {
 func (r *syncRecorder) around(sync func() error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.crashes = append(r.crashes, r.disk.CrashClone(vfs.CrashCloneCfg{}))
+	crash := func() {
+		r.crashes = append(r.crashes, r.disk.CrashClone(vfs.CrashCloneCfg{}))
+		for range 8 {
+			r.crashes = append(r.crashes, r.disk.CrashClone(vfs.CrashCloneCfg{
+				UnsyncedDataPercent: 50, RNG: rand.New(rand.NewPCG(1, uint64(len(r.crashes)))),
+			}))
+		}
+	}
+	crash()
 	err := sync()
-	r.crashes = append(r.crashes, r.disk.CrashClone(vfs.CrashCloneCfg{}))
+	crash()
 	return err
 }
 

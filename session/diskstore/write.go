@@ -152,19 +152,19 @@ func (s *Store) enter(w *write, revision driver.Revision, b *driver.Batch) (refu
 
 	sh.writes++
 	if !s.relaxed {
-		sh.pending[w.id] = w
 		s.unsynced.Add(1)
 	}
 	if err := s.db.ApplyNoSyncWait(w.batch, pebble.Sync); err != nil {
 		// Pebble refuses a batch only before it has written any of it.
 		if !s.relaxed {
-			delete(sh.pending, w.id)
 			s.unsynced.Add(-1)
 		}
 		return nil, unwritten(w.id, err)
 	}
 	if s.relaxed {
 		s.count.Add(w.created)
+	} else {
+		sh.pending[w.id] = w // whoever looks for it waits for the shard
 	}
 	switch {
 	case b.Head != nil:
