@@ -71,12 +71,16 @@ func (d *directory) close() error { return d.lock.Close() }
 
 // readAll reads all sessions.
 func (d *directory) readAll() (map[string]*contents, error) {
-	names, err := filepath.Glob(filepath.Join(d.path, "*"+suffix))
+	entries, err := os.ReadDir(d.path)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", driver.ErrUnavailable, err)
 	}
-	sessions := make(map[string]*contents, len(names))
-	for _, name := range names {
+	sessions := make(map[string]*contents, len(entries))
+	for _, entry := range entries {
+		if !strings.HasSuffix(entry.Name(), suffix) {
+			continue
+		}
+		name := filepath.Join(d.path, entry.Name())
 		text, err := os.ReadFile(name)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", driver.ErrUnavailable, err)

@@ -34,6 +34,30 @@ func TestDirectoryIsClaimed(t *testing.T) {
 	}
 }
 
+// TestNameOfDirectory uses a name that is a pattern, too.
+func TestNameOfDirectory(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "[a]*")
+	s, err := customdriver.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Apply(t.Context(), "s", &driver.Batch{Head: []byte("head"), Body: []byte("body")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = customdriver.Open(dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Get(t.Context(), "s", driver.Read{}); err != nil {
+		t.Error(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestDamagedFileIsNoticed(t *testing.T) {
 	dir := t.TempDir()
 	s, err := customdriver.Open(dir)
