@@ -1,6 +1,7 @@
 package memstore_test
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -41,6 +42,43 @@ func TestSameRecord(t *testing.T) {
 	}
 	if get() == prepared || prepared.Revision != revision {
 		t.Error("the record changed in place")
+	}
+}
+
+// TestCloseIsNoDelete closes the store while it is read: what is there is found
+// until the store says that it is closed.
+func TestCloseIsNoDelete(t *testing.T) {
+	const n = 1000
+	for range 50 {
+		s := memstore.New()
+		for i := range n {
+			if _, err := s.Apply(t.Context(), fmt.Sprintf("s%06d", i), &driver.Batch{Head: []byte("h"), Body: []byte("b")}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var reader sync.WaitGroup
+		reading := make(chan struct{}, 1)
+		reader.Go(func() {
+			for {
+				page, err := s.List(t.Context(), "", "", n)
+				if errors.Is(err, driver.ErrClosed) {
+					return
+				}
+				if err != nil || len(page) != n {
+					t.Errorf("%d of %d records, %v", len(page), n, err)
+					return
+				}
+				select {
+				case reading <- struct{}{}:
+				default:
+				}
+			}
+		})
+		<-reading
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		reader.Wait()
 	}
 }
 
