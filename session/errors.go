@@ -34,6 +34,9 @@ var (
 	// ErrClosed: the store was closed.
 	ErrClosed = driver.ErrClosed
 
+	// ErrProgramNotFound: there is a session, and it has no such program. It
+	// is an ErrNotFound.
+	ErrProgramNotFound = fmt.Errorf("program %w", ErrNotFound)
 	// ErrQuotaExceeded: the store holds as many live sessions as it may.
 	ErrQuotaExceeded = errors.New("session quota exceeded")
 	// ErrFenced: a commit came from a former owner of the session, or for a

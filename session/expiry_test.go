@@ -47,7 +47,7 @@ func TestExpiry(t *testing.T) {
 			}(),
 			"open program": func() error { _, err := st.OpenProgram(t.Context(), "s", "p"); return err }(),
 		} {
-			if !errors.Is(err, session.ErrNotFound) {
+			if !errors.Is(err, session.ErrNotFound) || errors.Is(err, session.ErrProgramNotFound) {
 				t.Errorf("%s of an expired session: %v", name, err)
 			}
 		}

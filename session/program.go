@@ -189,7 +189,7 @@ func (c *chunkReader) at(ctx context.Context, offset int64) ([]byte, error) {
 
 // OpenProgram returns a reader of a program. It does not count as use.
 //
-// Errors: ErrNotFound for the session or the program, ErrUnavailable,
+// Errors: ErrNotFound for the session, ErrProgramNotFound, ErrUnavailable,
 // ErrCorrupt.
 func (st *Store) OpenProgram(ctx context.Context, id, name string) (*ProgramReader, error) {
 	var r *ProgramReader
@@ -200,7 +200,7 @@ func (st *Store) OpenProgram(ctx context.Context, id, name string) (*ProgramRead
 		}
 		p, ok := s.Program(name)
 		if !ok {
-			return fmt.Errorf("program %q: %w", name, ErrNotFound)
+			return fmt.Errorf("%w: %q", ErrProgramNotFound, name)
 		}
 		r = &ProgramReader{
 			ctx:     ctx,

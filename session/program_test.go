@@ -90,7 +90,7 @@ func TestPrograms(t *testing.T) {
 		if deleted := must[bool](t)(st.DeleteProgram(t.Context(), "s", "a/b")); deleted {
 			t.Error("deleted twice")
 		}
-		if _, err := st.OpenProgram(t.Context(), "s", "a/b"); !errors.Is(err, session.ErrNotFound) {
+		if _, err := st.OpenProgram(t.Context(), "s", "a/b"); !errors.Is(err, session.ErrNotFound) || !errors.Is(err, session.ErrProgramNotFound) {
 			t.Errorf("open: %v", err)
 		}
 	}

@@ -27,7 +27,8 @@ type Row struct {
 }
 
 // Table lists every error that callers can tell apart. An error that matches
-// several rows has the code of the first.
+// several rows has the code of the first. A kind of another error stands before
+// that one, and only it goes over the wire.
 var Table = []Row{
 	{execution.ErrStateNotCommitted, "state_not_committed", connect.CodeAborted, false},
 	{session.ErrAlreadyCommitted, "already_committed", connect.CodeAlreadyExists, false},
@@ -36,7 +37,7 @@ var Table = []Row{
 	{execution.ErrPoolNotFound, "pool_not_found", connect.CodeNotFound, false},
 
 	{worker.ErrToolNotFound, "tool_not_found", connect.CodeNotFound, false},
-	{worker.ErrProgramNotFound, "program_not_found", connect.CodeNotFound, false},
+	{worker.ErrProgramNotFound, "host_program_not_found", connect.CodeNotFound, false},
 	{worker.ErrHostToolNotFound, "host_tool_not_found", connect.CodeNotFound, false},
 	{worker.ErrNoSession, "no_session", connect.CodeFailedPrecondition, false},
 	{worker.ErrReadOnly, "read_only", connect.CodeFailedPrecondition, false},
@@ -57,6 +58,7 @@ var Table = []Row{
 	{session.ErrCorrupt, "corrupt", connect.CodeDataLoss, false},
 	{session.ErrTooLarge, "too_large", connect.CodeInvalidArgument, false},
 	{session.ErrConflict, "revision_conflict", connect.CodeAborted, false},
+	{session.ErrProgramNotFound, "program_not_found", connect.CodeNotFound, false},
 	{session.ErrNotFound, "session_not_found", connect.CodeNotFound, false},
 	{session.ErrLocked, "store_locked", connect.CodeUnavailable, false},
 	{session.ErrUnsupported, "unsupported", connect.CodeUnimplemented, false},

@@ -3,6 +3,7 @@ package wireerr
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -39,11 +40,14 @@ func Encode(err error) *connect.Error {
 			Traceback: tail(fault.Traceback), Parameter: fault.Parameter,
 		}
 	}
+	var matched []error
 	for _, row := range Table {
-		if errors.Is(err, row.Err) {
+		kindOf := func(special error) bool { return errors.Is(special, row.Err) }
+		if errors.Is(err, row.Err) && !slices.ContainsFunc(matched, kindOf) {
 			// What one reason forbids, another one cannot allow.
 			info.Retryable = row.Retryable && (info.Retryable || len(info.Reasons) == 0)
 			add(row.Reason, row.Code)
+			matched = append(matched, row.Err)
 		}
 	}
 	if crash, ok := errors.AsType[*worker.CrashError](err); ok {

@@ -8,6 +8,7 @@ import (
 	"go/parser"
 	"go/token"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -23,6 +24,7 @@ import (
 // sentinels are all exported errors of the packages whose errors travel.
 var sentinels = map[string]error{
 	"session.ErrNotFound":            session.ErrNotFound,
+	"session.ErrProgramNotFound":     session.ErrProgramNotFound,
 	"session.ErrConflict":            session.ErrConflict,
 	"session.ErrUnavailable":         session.ErrUnavailable,
 	"session.ErrUnknown":             session.ErrUnknown,
@@ -138,6 +140,22 @@ func TestSentinelsSurvive(t *testing.T) {
 	both := overTheWire(fmt.Errorf("%w: %w", session.ErrUnknown, context.DeadlineExceeded))
 	if !errors.Is(both, session.ErrUnknown) || !errors.Is(both, context.DeadlineExceeded) {
 		t.Errorf("an error with two causes lost one: %v", both)
+	}
+}
+
+// TestKindsHideWhatTheyAreKindsOf has an error that is a kind of another one:
+// who reads the words is not told of a session that is missing.
+func TestKindsHideWhatTheyAreKindsOf(t *testing.T) {
+	wire := wireerr.Encode(&session.Error{Op: "program_open", ID: "s", Driver: "memory", Err: fmt.Errorf("%w: %q", session.ErrProgramNotFound, "p")})
+	if reasons := wireerr.Info(wire).Reasons; !slices.Equal(reasons, []string{"program_not_found"}) || wire.Code() != connect.CodeNotFound {
+		t.Errorf("the reasons are %v", reasons)
+	}
+	for i, row := range wireerr.Table {
+		for _, later := range wireerr.Table[i+1:] {
+			if errors.Is(later.Err, row.Err) {
+				t.Errorf("%s stands behind %s, which it is a kind of", later.Reason, row.Reason)
+			}
+		}
 	}
 }
 
