@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"os"
+	"path/filepath"
 
 	"github.com/snakepit-go/snakepit"
 	"github.com/snakepit-go/snakepit/session"
@@ -117,16 +119,41 @@ func ExampleEngine_Execute_errors() {
 // A store on disk keeps sessions for the next process.
 func ExampleConfig_disk() {
 	ctx := context.Background()
-	store, err := diskstore.Open(ctx, "./data", nil)
+	dir, err := os.MkdirTemp("", "notes-") // somewhere lasting, in a real program
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+
+	for range 2 { // as two runs of a program would
+		countNotes(ctx, filepath.Join(dir, "data"))
+	}
+	// Output:
+	// 1
+	// 2
+}
+
+func countNotes(ctx context.Context, dir string) {
+	store, err := diskstore.Open(ctx, dir, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
 	engine, err := snakepit.Open(ctx, snakepit.Config{
 		Store: store, // closed with the engine
-		Pools: []snakepit.PoolConfig{{Tools: "tools.py"}},
+		Pools: []snakepit.PoolConfig{{Tools: "testdata/notes.py", Workers: 1}},
 	})
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer engine.Close()
+
+	result, err := engine.ExecuteInSession(ctx, "alice", "remember", snakepit.Args{"text": "milk"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	var answer struct{ Count int }
+	if err := result.Decode(&answer); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(answer.Count)
 }

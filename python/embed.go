@@ -41,11 +41,14 @@ func Unpack(dir string) (path string, err error) {
 // contentHash names the SDK's content: every file's name and bytes.
 var contentHash = sync.OnceValue(func() string {
 	h := sha256.New()
-	walk(func(name string, content []byte) error {
+	err := walk(func(name string, content []byte) error {
 		fmt.Fprintf(h, "%s %d\n", name, len(content))
 		h.Write(content)
 		return nil
 	})
+	if err != nil {
+		panic(err) // what is embedded can be read
+	}
 	return hex.EncodeToString(h.Sum(nil)[:8])
 })
 
@@ -84,7 +87,7 @@ func install(dir, path string) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(temp)
+	defer func() { _ = os.RemoveAll(temp) }() // what stays is in nobody's way
 	fresh := filepath.Join(temp, "new")
 	if err := write(fresh); err != nil {
 		return err

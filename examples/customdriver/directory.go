@@ -41,10 +41,10 @@ type file struct {
 	Items    map[string][]byte `json:"items,omitempty"`
 }
 
-// openOutcome is the error of a change that may have happened or not.
-type openOutcome struct{ cause error }
+// unsettledError is the error of a change that may have happened or not.
+type unsettledError struct{ cause error }
 
-func (e *openOutcome) Error() string { return "outcome open: " + e.cause.Error() }
+func (e *unsettledError) Error() string { return "outcome unsettled: " + e.cause.Error() }
 
 // open makes and claims the directory. The system gives the claim up when the
 // process ends, however it ends.
@@ -115,7 +115,7 @@ func (d *directory) nextRange() (driver.Revision, error) {
 }
 
 // write makes the file of a session what c says, or removes it if c is empty.
-// An *openOutcome apart, an error means that nothing has changed.
+// An *unsettledError apart, an error means that nothing has changed.
 func (d *directory) write(id string, c *contents) error {
 	hash := sha256.Sum256([]byte(id))
 	name := hex.EncodeToString(hash[:]) + suffix
@@ -165,7 +165,7 @@ func writeSynced(name string, text []byte) (err error) {
 // whether they last is open if it fails.
 func (d *directory) sync() error {
 	if err := syncDirectory(d.path); err != nil {
-		return &openOutcome{err}
+		return &unsettledError{err}
 	}
 	return nil
 }

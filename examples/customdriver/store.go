@@ -211,8 +211,8 @@ func (c *contents) empty() bool { return c.record == nil && len(c.items) == 0 }
 // the store ends here.
 
 func (s *Store) writeFailed(id string, err error) error {
-	if outcome := new(openOutcome); errors.As(err, &outcome) {
-		s.refuse(fmt.Errorf("session files are broken since a failed write; repair the disk and reopen them: %w: %w",
+	if outcome := new(unsettledError); errors.As(err, &outcome) {
+		_ = s.refuse(fmt.Errorf("session files are broken since a failed write; repair the disk and reopen them: %w: %w",
 			driver.ErrUnavailable, outcome.cause))
 		return fmt.Errorf("write session %q: %w: %w", id, driver.ErrUnknown, outcome.cause)
 	}
@@ -225,7 +225,7 @@ func (s *Store) refuse(err error) (before error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before = s.refusal
-	if before == nil || err == driver.ErrClosed {
+	if before == nil || errors.Is(err, driver.ErrClosed) {
 		s.refusal = err
 	}
 	return before
@@ -298,7 +298,7 @@ func (s *Store) Ping(ctx context.Context) error { return s.ready(ctx) }
 func (s *Store) Close() error {
 	s.turn <- struct{}{}
 	defer func() { <-s.turn }()
-	if s.refuse(driver.ErrClosed) == driver.ErrClosed {
+	if errors.Is(s.refuse(driver.ErrClosed), driver.ErrClosed) {
 		return driver.ErrClosed
 	}
 	return s.dir.close()

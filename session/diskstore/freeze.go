@@ -33,6 +33,8 @@ func (z *freezer) cause() error {
 	return nil
 }
 
+func (z *freezer) frozen() bool { return z.failed.Load() != nil }
+
 func (z *freezer) freeze(err error) {
 	if z.failed.CompareAndSwap(nil, &err) {
 		z.log.Error("session store is broken: no more writes", "error", err)
@@ -41,7 +43,7 @@ func (z *freezer) freeze(err error) {
 
 // change runs f, which changes the directory, unless it is frozen.
 func (z *freezer) change(f func() error) error {
-	if z.cause() == nil {
+	if !z.frozen() {
 		if err := f(); err != nil {
 			z.freeze(err)
 		}
@@ -52,7 +54,7 @@ func (z *freezer) change(f func() error) error {
 // file runs f, which makes a file for writing. In a frozen directory there is
 // a stand-in that keeps nothing.
 func (z *freezer) file(f func() (vfs.File, error)) (vfs.File, error) {
-	if z.cause() == nil {
+	if !z.frozen() {
 		file, err := f()
 		if err == nil {
 			return &freezerFile{File: file, z: z}, nil
@@ -98,14 +100,14 @@ func (z *freezer) MkdirAll(dir string, perm os.FileMode) error {
 }
 
 func (z *freezer) Remove(name string) error {
-	if z.cause() != nil {
+	if z.frozen() {
 		return nil
 	}
 	return z.FS.Remove(name)
 }
 
 func (z *freezer) RemoveAll(name string) error {
-	if z.cause() != nil {
+	if z.frozen() {
 		return nil
 	}
 	return z.FS.RemoveAll(name)
