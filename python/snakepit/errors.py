@@ -64,7 +64,9 @@ class Cancelled(BaseException):
     """
 
 
-for _error in (Error, DefinitionError, InvalidArguments, Unencodable, HostError, SessionError, ReadOnlyError, Cancelled):
+for _error in (
+    Error, DefinitionError, InvalidArguments, Unencodable, HostError, SessionError, ReadOnlyError, Cancelled,
+):  # fmt: skip
     _error.__module__ = "snakepit"  # the name users import them by
 del _error
 

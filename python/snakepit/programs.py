@@ -25,7 +25,8 @@ class ProgramInfo:
         self.content_type: str = entry.get("content_type") or ""
 
     def __repr__(self) -> str:
-        return f"ProgramInfo(name={self.name!r}, size={self.size}, sha256={self.sha256!r}, content_type={self.content_type!r})"
+        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__slots__)
+        return f"ProgramInfo({fields})"
 
 
 class Programs(MutableMapping):

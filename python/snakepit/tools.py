@@ -9,7 +9,9 @@ from collections.abc import Callable
 from . import schema
 from .errors import DefinitionError, InvalidArguments, type_name
 
-_VARARGS, _VARKEYWORDS, _GENERATOR, _COROUTINE, _ITERABLE_COROUTINE, _ASYNC_GENERATOR = 0x04, 0x08, 0x20, 0x80, 0x100, 0x200
+# Flags of code objects, as in inspect, whose import takes longer than all of this.
+_VARARGS, _VARKEYWORDS = 0x04, 0x08
+_GENERATOR, _COROUTINE, _ITERABLE_COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x100, 0x200
 _REQUIRED = object()  # in place of a default
 _ANY = object  # in place of a type hint
 
@@ -147,7 +149,8 @@ class Tool:
         try:
             return schema.resolve(self._inner.__annotations__.get(name, _ANY), self._inner.__globals__)
         except Exception as e:
-            raise self._wrong(f"the type of its parameter {name!r} cannot be resolved: {type_name(type(e))}: {e}") from e
+            problem = f"the type of its parameter {name!r} cannot be resolved: {type_name(type(e))}: {e}"
+            raise self._wrong(problem) from e
 
     def _compile(self, name: str, hint: object) -> schema.Hint:
         try:
