@@ -6,6 +6,7 @@ import (
 
 	"github.com/snakepit-go/snakepit"
 	"github.com/snakepit-go/snakepit/config"
+	"github.com/snakepit-go/snakepit/internal/correlation"
 	"github.com/snakepit-go/snakepit/session"
 )
 
@@ -17,10 +18,11 @@ func newLogger(c config.Log, w io.Writer) (*slog.Logger, error) {
 		return nil, err
 	}
 	options := &slog.HandlerOptions{Level: level}
+	var handler slog.Handler = slog.NewTextHandler(w, options)
 	if c.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, options)), nil
+		handler = slog.NewJSONHandler(w, options)
 	}
-	return slog.New(slog.NewTextHandler(w, options)), nil
+	return slog.New(correlation.NewHandler(handler)), nil
 }
 
 func sessionOptions(c config.Sessions) session.Options {
