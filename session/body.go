@@ -217,13 +217,12 @@ func (e *edits[V]) keep(f func(*edit[V]) bool) {
 type bodyChange struct {
 	vars     edits[json.RawMessage]
 	programs edits[Program]
-	// metadata replaces all metadata if newMetadata is set.
-	metadata    map[string]string
-	newMetadata bool
+	// metadata, if not nil, replaces all metadata.
+	metadata map[string]string
 }
 
 func (c *bodyChange) empty() bool {
-	return len(c.vars.list) == 0 && len(c.programs.list) == 0 && !c.newMetadata
+	return len(c.vars.list) == 0 && len(c.programs.list) == 0 && c.metadata == nil
 }
 
 // append encodes base with the change applied, and updates the sizes in h.
@@ -245,7 +244,7 @@ func (c *bodyChange) append(dst, base []byte, h *head) []byte {
 			}
 			h.varsBytes += int64(len(key) + len(value))
 		case bodyMetadata:
-			if c.newMetadata {
+			if c.metadata != nil {
 				continue
 			}
 		case bodyProgram:
@@ -268,7 +267,7 @@ func (c *bodyChange) append(dst, base []byte, h *head) []byte {
 			dst = c.appendVar(dst, e, h)
 		}
 	}
-	if c.newMetadata {
+	if c.metadata != nil {
 		dst = appendPairs(dst, bodyMetadata, c.metadata)
 	}
 	for i := range c.programs.list {

@@ -22,18 +22,15 @@ type Draft struct {
 	id   string
 	head head
 	body bodyChange
-	// labels are those of the draft once newLabels is set.
-	labels    map[string]string
-	newLabels bool
+	// labels, if not nil, replace all labels.
+	labels map[string]string
 	// settings says that the time to live or the absolute deadline was set.
 	settings bool
 	// state says that variables or programs count as changed.
 	state bool
 	// rewrite asks for a write even if no content has changed.
 	rewrite bool
-	// drop are items to be removed in the same batch.
-	drop []string
-	err  error
+	err     error
 
 	// Most drafts change one variable. Its edit and the batch are kept here,
 	// so that one allocation serves for all three.
@@ -119,7 +116,7 @@ func (d *Draft) UnsetVar(key string) { d.body.vars.put(key, nil, true) }
 
 // Label returns a label.
 func (d *Draft) Label(key string) (string, bool) {
-	if d.newLabels {
+	if d.labels != nil {
 		value, ok := d.labels[key]
 		return value, ok
 	}
@@ -140,7 +137,7 @@ func (d *Draft) UnsetLabel(key string) {
 }
 
 func (d *Draft) editLabels() {
-	if !d.newLabels {
+	if d.labels == nil {
 		d.replaceLabels(d.head.labelMap())
 	}
 }
@@ -150,12 +147,12 @@ func (d *Draft) replaceLabels(labels map[string]string) {
 	if labels == nil {
 		labels = make(map[string]string)
 	}
-	d.labels, d.newLabels = labels, true
+	d.labels = labels
 }
 
 // Metadata returns an entry of the metadata.
 func (d *Draft) Metadata(key string) (string, bool) {
-	if d.body.newMetadata {
+	if d.body.metadata != nil {
 		value, ok := d.body.metadata[key]
 		return value, ok
 	}
@@ -176,7 +173,7 @@ func (d *Draft) UnsetMetadata(key string) {
 }
 
 func (d *Draft) editMetadata() {
-	if !d.body.newMetadata {
+	if d.body.metadata == nil {
 		d.replaceMetadata(pairMap(d.baseBody(), bodyMetadata))
 	}
 }
@@ -186,7 +183,7 @@ func (d *Draft) replaceMetadata(metadata map[string]string) {
 	if metadata == nil {
 		metadata = make(map[string]string)
 	}
-	d.body.metadata, d.body.newMetadata = metadata, true
+	d.body.metadata = metadata
 }
 
 // SetTTL sets the idle time to live, between 0 and 10 years.
@@ -240,7 +237,7 @@ func (d *Draft) dropChunksOf(name string) bool {
 	}
 	old, ok := d.base.Program(name)
 	if ok && d.body.programs.find(name) == nil {
-		d.drop = append(d.drop, old.items()...)
+		d.batch.Drop = append(d.batch.Drop, old.items()...)
 	}
 	return ok
 }
@@ -259,16 +256,16 @@ func (d *Draft) settle() (bool, error) {
 		base := d.base.head()
 		d.settings = d.head.ttl != base.ttl || d.head.absolute != base.absolute
 	}
-	if d.newLabels {
+	if d.labels != nil {
 		if maps.Equal(d.labels, d.head.labelMap()) {
-			d.newLabels = false
+			d.labels = nil
 		} else if err := checkLabels(d.labels); err != nil {
 			return false, err
 		}
 	}
-	if d.body.newMetadata {
+	if d.body.metadata != nil {
 		if maps.Equal(d.body.metadata, pairMap(d.baseBody(), bodyMetadata)) {
-			d.body.metadata, d.body.newMetadata = nil, false
+			d.body.metadata = nil
 		} else if err := checkMetadata(d.body.metadata); err != nil {
 			return false, err
 		}
@@ -281,7 +278,7 @@ func (d *Draft) stateChanged() bool {
 }
 
 func (d *Draft) changed() bool {
-	return d.settings || d.newLabels || d.body.newMetadata || d.stateChanged()
+	return d.settings || d.labels != nil || d.body.metadata != nil || d.stateChanged()
 }
 
 // scratch holds buffers in which records are encoded before they are copied
@@ -304,7 +301,7 @@ func (d *Draft) encode(now int64, op OpID) (headBytes, bodyBytes []byte) {
 	if newBody {
 		h.content++
 	}
-	if d.newLabels {
+	if d.labels != nil {
 		h.setLabels(d.labels)
 	}
 
