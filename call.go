@@ -40,8 +40,8 @@ func WithCorrelationID(id string) CallOption {
 	return func(o *callOptions) { o.correlationID = id }
 }
 
-// WithAttachments gives the raw bytes that {"$bytes": i} stands for in
-// arguments passed as a json.RawMessage.
+// WithAttachments gives the raw bytes that {"$bytes": i} stands for in the
+// arguments. A []byte in Args needs no such number, with or without them.
 func WithAttachments(parts ...[]byte) CallOption {
 	return func(o *callOptions) { o.attachments = parts }
 }

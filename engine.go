@@ -232,12 +232,9 @@ func (e *Engine) run(ctx context.Context, sessionID, tool string, args any, onCh
 		return nil, fmt.Errorf("execute %s: %w", tool, err)
 	}
 	defer e.leave()
-	encoded, attachments, err := encodeArgs(args)
+	encoded, attachments, err := encodeArgs(args, o.attachments)
 	if err != nil {
 		return nil, fmt.Errorf("execute %s: %w", tool, err)
-	}
-	if len(o.attachments) > 0 {
-		attachments = o.attachments
 	}
 	timeout := o.timeout
 	if timeout == 0 {

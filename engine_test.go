@@ -93,6 +93,18 @@ func TestValuesTravelUnchanged(t *testing.T) {
 	if got, ok := res.Bytes(); !ok || !bytes.Equal(got, raw) {
 		t.Errorf("raw bytes came back as %.40s with %d attachments", res.Value, len(res.Attachments))
 	}
+	res, err = e.Execute(t.Context(), "echo", snakepit.Args{"value": raw}, snakepit.WithAttachments([]byte("another")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, ok := res.Bytes(); !ok || !bytes.Equal(got, raw) {
+		t.Errorf("raw bytes next to attachments came back as %.40s with %d attachments", res.Value, len(res.Attachments))
+	}
+	for _, none := range []any{nil, snakepit.Args(nil), json.RawMessage(nil), json.RawMessage("null")} {
+		if res, err := e.Execute(t.Context(), "echo", none); err != nil || string(res.Value) != "null" {
+			t.Errorf("no arguments, given as %#v: %v (%v)", none, res, err)
+		}
+	}
 }
 
 func TestCallErrors(t *testing.T) {
@@ -112,9 +124,10 @@ func TestCallErrors(t *testing.T) {
 		fault.Message != "changed my mind" || !strings.Contains(fault.Traceback, "remember_then_raise") {
 		t.Errorf("raising tool: %#v", err)
 	}
-	_, err = e.Execute(ctx, "echo", []int{1})
-	if !errors.Is(err, session.ErrInvalid) {
-		t.Errorf("arguments that are no object: %v", err)
+	for _, args := range []any{[]int{1}, json.RawMessage(`[1]`), json.RawMessage(`{`)} {
+		if _, err := e.Execute(ctx, "echo", args); !errors.Is(err, session.ErrInvalid) {
+			t.Errorf("arguments %s, which are no object: %v", args, err)
+		}
 	}
 	_, err = e.Execute(ctx, "echo", nil, snakepit.InPool("other"))
 	if !errors.Is(err, snakepit.ErrPoolNotFound) {

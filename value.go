@@ -2,11 +2,9 @@ package snakepit
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"maps"
-	"slices"
 
+	"github.com/snakepit-go/snakepit/internal/value"
 	"github.com/snakepit-go/snakepit/session"
 )
 

@@ -14,6 +14,7 @@ import (
 
 	snakepitv1 "github.com/snakepit-go/snakepit/api/snakepit/v1"
 	"github.com/snakepit-go/snakepit/internal/correlation"
+	"github.com/snakepit-go/snakepit/internal/value"
 	"github.com/snakepit-go/snakepit/session"
 )
 
@@ -21,7 +22,8 @@ import (
 type Call struct {
 	Tool string
 	// Args is nil, a json.RawMessage, or anything that encoding/json encodes as
-	// an object. {"$bytes": i} in it stands for Attachments[i].
+	// an object. A []byte anywhere in a map[string]any, nested ones and []any
+	// travels raw. {"$bytes": i} stands for Attachments[i].
 	Args        any
 	Attachments [][]byte
 	// Session is the session the call runs in, empty for none. It is created
@@ -146,23 +148,16 @@ func (call Call) message() (*snakepitv1.Invocation, error) {
 	if call.CorrelationID != "" && !correlation.Valid(call.CorrelationID) {
 		return nil, &session.InvalidError{Field: "correlation id", Reason: "must be up to 128 printable ASCII characters without spaces"}
 	}
+	args, attachments, err := value.Encode(call.Args, call.Attachments)
+	if err != nil {
+		return nil, fmt.Errorf("call %s: %w: %w", call.Tool, session.ErrInvalid, err)
+	}
 	inv := &snakepitv1.Invocation{
-		Tool: call.Tool, Attachments: call.Attachments, Session: call.Session, SessionMustExist: call.MustExist,
+		Tool: call.Tool, Arguments: args, Attachments: attachments, Session: call.Session, SessionMustExist: call.MustExist,
 		Pool: call.Pool, CallId: call.ID, Idempotent: call.Idempotent,
 	}
 	if call.Timeout != 0 {
 		inv.Timeout = durationpb.New(call.Timeout)
-	}
-	switch args := call.Args.(type) {
-	case nil:
-	case json.RawMessage:
-		inv.Arguments = args
-	default:
-		encoded, err := json.Marshal(args)
-		if err != nil {
-			return nil, fmt.Errorf("encode the arguments of %s: %w: %w", call.Tool, session.ErrInvalid, err)
-		}
-		inv.Arguments = encoded
 	}
 	return inv, nil
 }
@@ -175,30 +170,13 @@ func resultOf(m *snakepitv1.ExecuteResponse, h http.Header) *Result {
 }
 
 // Decode decodes the value as encoding/json does.
-func (r *Result) Decode(v any) error { return decode(r.Value, v) }
+func (r *Result) Decode(v any) error { return value.Decode(r.Value, v) }
 
 // Bytes returns the value of a tool that returned bytes.
-func (r *Result) Bytes() ([]byte, bool) { return bytesOf(r.Value, r.Attachments) }
+func (r *Result) Bytes() ([]byte, bool) { return value.Bytes(r.Value, r.Attachments) }
 
 // Decode decodes the value as encoding/json does.
-func (c *Chunk) Decode(v any) error { return decode(c.Value, v) }
+func (c *Chunk) Decode(v any) error { return value.Decode(c.Value, v) }
 
 // Bytes returns the value of a chunk of bytes.
-func (c *Chunk) Bytes() ([]byte, bool) { return bytesOf(c.Value, c.Attachments) }
-
-func decode(value json.RawMessage, v any) error {
-	if err := json.Unmarshal(value, v); err != nil {
-		return fmt.Errorf("decode result: %w", err)
-	}
-	return nil
-}
-
-func bytesOf(value json.RawMessage, attachments [][]byte) ([]byte, bool) {
-	var m struct {
-		Index *int `json:"$bytes"`
-	}
-	if json.Unmarshal(value, &m) != nil || m.Index == nil || *m.Index < 0 || *m.Index >= len(attachments) {
-		return nil, false
-	}
-	return attachments[*m.Index], true
-}
+func (c *Chunk) Bytes() ([]byte, bool) { return value.Bytes(c.Value, c.Attachments) }

@@ -138,8 +138,8 @@ func TestCallErrors(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, err, test.want)
 		}
 	}
-	if err := execute(client.Call{Tool: "echo", Args: json.RawMessage(`{"value":`)}); !strings.Contains(err.Error(), "invocation.arguments") {
-		t.Errorf("the error does not name the field: %v", err)
+	if err := execute(client.Call{Tool: "echo", Args: json.RawMessage(`{"value":`)}); !strings.Contains(err.Error(), "arguments: not valid JSON") {
+		t.Errorf("the error does not say what is wrong: %v", err)
 	}
 
 	err := execute(client.Call{Tool: "fail", Args: map[string]string{"message": "boom"}})

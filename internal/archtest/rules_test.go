@@ -25,6 +25,7 @@ var only = []Only{
 		"settings are plain values; app turns them into options"},
 	{"./python", nil, "the embedded SDK is files"},
 	{"./internal/correlation", nil, "internal parts stand on the standard library"},
+	{"./internal/value", nil, "internal parts stand on the standard library"},
 	{"./internal/wireerr", []Pattern{"./session", "./execution", "./worker", "./api/...", "connectrpc.com/connect", "google.golang.org/protobuf/..."},
 		"one table of errors for both ends of the wire"},
 	{"./internal/lifecycle", nil, "internal parts stand on the standard library"},
