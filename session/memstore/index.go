@@ -28,6 +28,12 @@ func (x *idIndex) remove(id string) {
 	x.mu.Unlock()
 }
 
+func (x *idIndex) clear() {
+	x.mu.Lock()
+	x.ids.Clear()
+	x.mu.Unlock()
+}
+
 // page returns up to n ids in order that follow from, or start with it.
 func (x *idIndex) page(from string, inclusive bool, n int) []string {
 	ids := make([]string, 0, n)

@@ -53,7 +53,7 @@ func (s *Store) Item(ctx context.Context, id, key string) ([]byte, error) {
 			return data, nil
 		}
 	}
-	return nil, driver.ErrNotFound
+	return nil, s.absent()
 }
 
 // Items implements driver.Store.
@@ -78,7 +78,7 @@ func (s *Store) Items(ctx context.Context, after driver.ItemRef, limit int) ([]d
 		}
 		from, inclusive = ids[len(ids)-1], false
 	}
-	return infos, nil
+	return infos, s.open()
 }
 
 // appendItems appends the items of one session whose keys follow after, until

@@ -105,7 +105,7 @@ func (s *Store) Get(ctx context.Context, id string, _ driver.Read) (*driver.Reco
 	r := sh.records[id]
 	sh.mu.RUnlock()
 	if r == nil {
-		return nil, driver.ErrNotFound
+		return nil, s.absent()
 	}
 	return r, nil
 }
@@ -121,6 +121,9 @@ func (s *Store) Apply(ctx context.Context, id string, b *driver.Batch) (driver.R
 	sh := s.shard(id)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
+	if err := s.open(); err != nil {
+		return 0, err
+	}
 
 	old := sh.records[id]
 	var current driver.Revision
@@ -177,7 +180,7 @@ func (s *Store) List(ctx context.Context, prefix, after string, limit int) ([]*d
 		ids := s.ids.page(from, inclusive, min(limit-len(records), chunk))
 		for _, id := range ids {
 			if !strings.HasPrefix(id, prefix) {
-				return records, nil
+				return records, s.open()
 			}
 			sh := s.shard(id)
 			sh.mu.RLock()
@@ -192,19 +195,43 @@ func (s *Store) List(ctx context.Context, prefix, after string, limit int) ([]*d
 		}
 		from, inclusive = ids[len(ids)-1], false
 	}
-	return records, nil
+	return records, s.open()
 }
 
 // Ping implements driver.Store.
 func (s *Store) Ping(ctx context.Context) error { return s.begin(ctx) }
 
-// Close implements driver.Store. The content goes with the Store itself: calls
-// under way must not find it missing.
+// Close implements driver.Store. It lets go of all content at once. Calls under
+// way that miss something look whether the store was closed meanwhile.
 func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return driver.ErrClosed
 	}
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.mu.Lock()
+		sh.records, sh.items = nil, nil
+		sh.mu.Unlock()
+	}
+	s.ids.clear()
+	s.itemIDs.clear()
 	return nil
+}
+
+// open returns ErrClosed once the store is closed.
+func (s *Store) open() error {
+	if s.closed.Load() {
+		return driver.ErrClosed
+	}
+	return nil
+}
+
+// absent is the error for a record or item that was not found.
+func (s *Store) absent() error {
+	if err := s.open(); err != nil {
+		return err
+	}
+	return driver.ErrNotFound
 }
 
 func (s *Store) shard(id string) *shard {
@@ -213,8 +240,8 @@ func (s *Store) shard(id string) *shard {
 
 // begin is what every call checks first.
 func (s *Store) begin(ctx context.Context) error {
-	if s.closed.Load() {
-		return driver.ErrClosed
+	if err := s.open(); err != nil {
+		return err
 	}
 	return ctx.Err()
 }
