@@ -124,5 +124,8 @@ func (c *Client) Health(ctx context.Context, path string) (body json.RawMessage,
 	if err != nil {
 		return nil, false, fmt.Errorf("check %s: %w", path, err)
 	}
+	if !json.Valid(body) {
+		return nil, false, fmt.Errorf("check %s: %s answers %s and no JSON: it is no snakepit server, or has no such check", path, c.url, res.Status)
+	}
 	return body, res.StatusCode == http.StatusOK, nil
 }

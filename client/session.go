@@ -4,8 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"iter"
+	"math"
 	"time"
 
 	"connectrpc.com/connect"
@@ -40,16 +40,6 @@ type Session struct {
 	VarsBytes    uint64 `json:"vars_bytes"`
 	ProgramCount uint64 `json:"program_count"`
 	ProgramBytes uint64 `json:"program_bytes"`
-}
-
-// Program is an entry of a session's program table.
-type Program struct {
-	Name        string    `json:"name"`
-	Size        int64     `json:"size"`
-	SHA256      string    `json:"sha256"`
-	ContentType string    `json:"content_type,omitempty"`
-	Created     time.Time `json:"created"`
-	Updated     time.Time `json:"updated"`
 }
 
 // CreateOptions describe a new session; zero values mean the server's defaults.
@@ -226,7 +216,7 @@ type Page struct {
 // List returns a page of sessions in the order of their ids.
 func (c *Client) List(ctx context.Context, opts ListOptions) (*Page, error) {
 	res, err := c.sessions.List(ctx, connect.NewRequest(&snakepitv1.ListSessionsRequest{
-		IdPrefix: opts.Prefix, Labels: opts.Labels, PageSize: int32(opts.Limit), PageToken: opts.After,
+		IdPrefix: opts.Prefix, Labels: opts.Labels, PageSize: pageSize(opts.Limit), PageToken: opts.After,
 	}))
 	if err != nil {
 		return nil, err
@@ -237,6 +227,10 @@ func (c *Client) List(ctx context.Context, opts ListOptions) (*Page, error) {
 	}
 	return page, nil
 }
+
+// pageSize keeps a limit that is too large too large, so that the server refuses
+// it.
+func pageSize(limit int) int32 { return int32(max(math.MinInt32, min(limit, math.MaxInt32))) }
 
 // All yields all sessions that opts choose, page by page of opts.Limit. A
 // session that exists throughout is yielded once.
@@ -293,113 +287,6 @@ func (c *Client) StoreStats(ctx context.Context) (*StoreStats, error) {
 	}, nil
 }
 
-// programPart is how many bytes of a program one message carries.
-const programPart = 256 << 10
-
-// PutProgram stores what r has as a program of a session. If r fails, nothing
-// is stored.
-func (c *Client) PutProgram(ctx context.Context, sessionID, name, contentType string, r io.Reader) (*Program, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stream := c.sessions.PutProgram(ctx)
-	err := stream.Send(&snakepitv1.PutProgramRequest{Part: &snakepitv1.PutProgramRequest_Start_{
-		Start: &snakepitv1.PutProgramRequest_Start{Session: sessionID, Name: name, ContentType: contentType},
-	}})
-	buf := make([]byte, programPart)
-	for err == nil {
-		n, readErr := io.ReadFull(r, buf)
-		if n > 0 {
-			err = stream.Send(&snakepitv1.PutProgramRequest{Part: &snakepitv1.PutProgramRequest_Data{Data: buf[:n]}})
-		}
-		if readErr == io.EOF || readErr == io.ErrUnexpectedEOF {
-			break
-		}
-		if readErr != nil {
-			// Ending the stream would store half a program; cutting it off does not.
-			return nil, fmt.Errorf("read program %q: %w", name, readErr)
-		}
-	}
-	// A failed Send only says that the server has answered; the answer is here.
-	res, err := stream.CloseAndReceive()
-	if err != nil {
-		return nil, err
-	}
-	return new(programOf(res.Msg.GetProgram())), nil
-}
-
-// GetProgram returns a program and its bytes, which the caller closes.
-func (c *Client) GetProgram(ctx context.Context, sessionID, name string) (*Program, io.ReadCloser, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	stream, err := c.sessions.GetProgram(ctx, connect.NewRequest(&snakepitv1.GetProgramRequest{Session: sessionID, Name: name}))
-	if err != nil {
-		cancel()
-		return nil, nil, err
-	}
-	r := &programReader{stream: stream, cancel: cancel}
-	if !stream.Receive() {
-		err := stream.Err()
-		if err == nil {
-			err = io.ErrUnexpectedEOF
-		}
-		return nil, nil, fmt.Errorf("program %q: %w", name, closing(err, r))
-	}
-	return new(programOf(stream.Msg().GetProgram())), r, nil
-}
-
-func closing(err error, c io.Closer) error {
-	_ = c.Close() // err says more
-	return err
-}
-
-type programReader struct {
-	stream *connect.ServerStreamForClient[snakepitv1.GetProgramResponse]
-	cancel context.CancelFunc
-	rest   []byte
-}
-
-func (r *programReader) Read(b []byte) (int, error) {
-	for len(r.rest) == 0 {
-		if !r.stream.Receive() {
-			if err := r.stream.Err(); err != nil {
-				return 0, err
-			}
-			return 0, io.EOF
-		}
-		r.rest = r.stream.Msg().GetData()
-	}
-	n := copy(b, r.rest)
-	r.rest = r.rest[n:]
-	return n, nil
-}
-
-func (r *programReader) Close() error {
-	r.cancel()
-	_ = r.stream.Close() // it reports the cancellation
-	return nil
-}
-
-// Programs lists the programs of a session.
-func (c *Client) Programs(ctx context.Context, sessionID string) ([]Program, error) {
-	res, err := c.sessions.ListPrograms(ctx, connect.NewRequest(&snakepitv1.ListProgramsRequest{Session: sessionID}))
-	if err != nil {
-		return nil, err
-	}
-	programs := make([]Program, len(res.Msg.GetPrograms()))
-	for i, m := range res.Msg.GetPrograms() {
-		programs[i] = programOf(m)
-	}
-	return programs, nil
-}
-
-// DeleteProgram removes a program and reports whether there was one.
-func (c *Client) DeleteProgram(ctx context.Context, sessionID, name string) (bool, error) {
-	res, err := c.sessions.DeleteProgram(ctx, connect.NewRequest(&snakepitv1.DeleteProgramRequest{Session: sessionID, Name: name}))
-	if err != nil {
-		return false, err
-	}
-	return res.Msg.GetDeleted(), nil
-}
-
 func encodeVars(vars map[string]json.RawMessage) ([]byte, error) {
 	if vars == nil {
 		return nil, nil
@@ -425,11 +312,4 @@ func sessionOf(m *snakepitv1.Session) *Session {
 		s.Programs = append(s.Programs, programOf(p))
 	}
 	return s
-}
-
-func programOf(m *snakepitv1.Program) Program {
-	return Program{
-		Name: m.GetName(), Size: m.GetSize(), SHA256: m.GetSha256(), ContentType: m.GetContentType(),
-		Created: m.GetCreated().AsTime(), Updated: m.GetUpdated().AsTime(),
-	}
 }

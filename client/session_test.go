@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -15,7 +16,6 @@ import (
 	"github.com/snakepit-go/snakepit"
 	"github.com/snakepit-go/snakepit/client"
 	"github.com/snakepit-go/snakepit/session"
-	"github.com/snakepit-go/snakepit/worker"
 )
 
 func vars(pairs ...string) map[string]json.RawMessage {
@@ -136,8 +136,10 @@ func TestSessionErrors(t *testing.T) {
 	if _, err := c.Patch(ctx, "a", client.Patch{TTL: &long}); !errors.Is(err, session.ErrInvalid) {
 		t.Errorf("a time to live of a century: %v", err)
 	}
-	if _, err := c.List(ctx, client.ListOptions{Limit: 1001}); !errors.Is(err, session.ErrInvalid) {
-		t.Errorf("a page that is too large: %v", err)
+	for _, limit := range []int{1001, 1<<32 + 1, math.MaxInt, -1, math.MinInt} {
+		if _, err := c.List(ctx, client.ListOptions{Limit: limit}); !errors.Is(err, session.ErrInvalid) {
+			t.Errorf("a page of %d: %v", limit, err)
+		}
 	}
 	if _, err := c.Get(ctx, "a", &client.ReadOptions{Position: "!"}); !errors.Is(err, session.ErrInvalid) {
 		t.Errorf("a position that is none: %v", err)
@@ -244,14 +246,23 @@ func TestPrograms(t *testing.T) {
 	if err := body.Close(); err != nil {
 		t.Error(err)
 	}
+	if n, err := body.Read(make([]byte, 10)); n != 0 || !errors.Is(err, session.ErrClosed) {
+		t.Errorf("a closed download gave %d bytes (%v)", n, err)
+	}
 
 	broken := errors.New("broken pipe")
 	_, err = c.PutProgram(ctx, "s", "half", "", io.MultiReader(bytes.NewReader(contents["big"]), iotest.ErrReader(broken)))
 	if !errors.Is(err, broken) {
 		t.Errorf("an upload whose source failed: %v", err)
 	}
-	if _, _, err := c.GetProgram(ctx, "s", "half"); !errors.Is(err, session.ErrNotFound) && !errors.Is(err, worker.ErrProgramNotFound) {
+	_, _, err = c.GetProgram(ctx, "s", "half")
+	if !errors.Is(err, session.ErrProgramNotFound) || !errors.Is(err, session.ErrNotFound) {
 		t.Errorf("half a program was stored (%v)", err)
+	} else if strings.Count(err.Error(), "half") != 1 {
+		t.Errorf("the error does not name the program once: %v", err)
+	}
+	if _, _, err := c.GetProgram(ctx, "nobody", "half"); !errors.Is(err, session.ErrNotFound) || errors.Is(err, session.ErrProgramNotFound) {
+		t.Errorf("a program of no session: %v", err)
 	}
 	if _, err := c.PutProgram(ctx, "nobody", "p", "", bytes.NewReader(contents["big"])); !errors.Is(err, session.ErrNotFound) {
 		t.Errorf("an upload into no session: %v", err)
