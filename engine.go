@@ -7,6 +7,7 @@ import (
 	"iter"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/snakepit-go/snakepit/execution"
@@ -75,7 +76,8 @@ func (e *Engine) open(ctx context.Context, cfg Config) error {
 	if options.Logger == nil {
 		options.Logger = cfg.Logger
 	}
-	e.forgetGoneSessions(&options.Observer)
+	var executor atomic.Pointer[execution.Executor]
+	forgetGoneSessions(&options.Observer, &executor)
 	sessions, err := session.New(store, &options)
 	if err != nil {
 		return errors.Join(err, store.Close())
@@ -119,6 +121,7 @@ func (e *Engine) open(ctx context.Context, cfg Config) error {
 		HostTools: cfg.HostTools,
 		Logger:    cfg.Logger,
 	})
+	executor.Store(e.executor)
 	// Pools end their calls first; what those commit must find the store open.
 	e.stop.Push("calls", e.Drain)
 	e.stop.Push("pools", func(ctx context.Context) error {
@@ -128,13 +131,14 @@ func (e *Engine) open(ctx context.Context, cfg Config) error {
 }
 
 // forgetGoneSessions adds to the store's observer that workers drop what they
-// hold of a session that ended.
-func (e *Engine) forgetGoneSessions(o *session.Observer) {
+// hold of a session that ended. The store may tell of one before there is an
+// executor.
+func forgetGoneSessions(o *session.Observer, executor *atomic.Pointer[execution.Executor]) {
 	deleted, expired := o.Deleted, o.Expired
 	forget := func(next func(id, incarnation string)) func(id, incarnation string) {
 		return func(id, incarnation string) {
-			if e.executor != nil {
-				e.executor.Forget(id)
+			if x := executor.Load(); x != nil {
+				x.Forget(id, incarnation)
 			}
 			if next != nil {
 				next(id, incarnation)
@@ -317,7 +321,8 @@ func (e *Engine) enter(ctx context.Context) (context.Context, error) {
 	nested := ctx.Value(insideCall{}) != nil
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.draining && !nested {
+	// The call that the context is of may have ended.
+	if e.draining && (!nested || e.running == 0) {
 		return ctx, worker.ErrDraining
 	}
 	e.running++

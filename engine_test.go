@@ -291,6 +291,30 @@ func TestDrainLetsCallsEnd(t *testing.T) {
 	}
 }
 
+// TestACallOfAnEndedCall: a host tool may hold on to its context. What it calls
+// with it after its own call and a drain is refused like any other.
+func TestACallOfAnEndedCall(t *testing.T) {
+	kept := make(chan context.Context, 1)
+	e := openEngine(t, func(c *snakepit.Config) {
+		c.HostTools = map[string]snakepit.HostTool{"keep": func(ctx context.Context, _ json.RawMessage) (any, error) {
+			kept <- ctx
+			return nil, nil
+		}}
+	})
+	if _, err := e.Execute(t.Context(), "ask", snakepit.Args{"name": "keep"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx := <-kept
+	for _, ctx := range []context.Context{ctx, context.WithoutCancel(ctx)} {
+		if _, err := e.Execute(ctx, "pid", nil); !errors.Is(err, worker.ErrDraining) {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
 func TestOpenErrors(t *testing.T) {
 	testenv.Python(t)
 	dir := t.TempDir()

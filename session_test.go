@@ -78,6 +78,20 @@ func TestChangesMadeElsewhereAreSeen(t *testing.T) {
 	}
 }
 
+func TestMetadataChangedElsewhereIsSeen(t *testing.T) {
+	e := openEngine(t, nil)
+	inSession(t, e, "s", "about", nil)
+	if _, err := e.Sessions().Patch(t.Context(), "s", session.Patch{
+		SetMetadata: map[string]string{"k": "new"}, SetLabels: map[string]string{"l": "new"},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	got := decode[struct{ Labels, Metadata map[string]string }](t, inSession(t, e, "s", "about", nil))
+	if got.Metadata["k"] != "new" || got.Labels["l"] != "new" {
+		t.Errorf("the tool saw %+v", got)
+	}
+}
+
 func TestRaisingCommitsNothing(t *testing.T) {
 	e := openEngine(t, nil)
 	inSession(t, e, "s", "remember", snakepit.Args{"text": "kept"})

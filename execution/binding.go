@@ -2,8 +2,10 @@ package execution
 
 import (
 	"container/list"
+	"hash/maphash"
 	"sync"
 
+	"github.com/snakepit-go/snakepit/session"
 	"github.com/snakepit-go/snakepit/worker"
 )
 
@@ -32,13 +34,35 @@ type placeKey struct {
 type binding struct {
 	key bindingKey
 	ref worker.Ref
-	// incarnation and version are what the worker's copy is of; version 0 is
-	// no copy.
-	incarnation string
-	version     uint64
+	// copy is what the worker holds of the state; version 0 is nothing.
+	copy stateCopy
 	// local says that the worker keeps in-process objects for the session,
 	// which no other worker can have.
 	local bool
+}
+
+// stateCopy says which state of a session a worker holds. Equal values are
+// equal states.
+type stateCopy struct {
+	incarnation string
+	version     uint64
+	// about is a digest of labels and metadata, which travel with the state
+	// and have no version.
+	about uint64
+}
+
+func copyOf(sess *session.Session) stateCopy {
+	return stateCopy{sess.Incarnation(), sess.StateVersion(), digest(sess.Labels()) + 31*digest(sess.Metadata())}
+}
+
+var digestSeed = maphash.MakeSeed()
+
+// digest does not depend on the order of the pairs; 0 if there are none.
+func digest(pairs map[string]string) (sum uint64) {
+	for key, value := range pairs {
+		sum += maphash.Comparable(digestSeed, [2]string{key, value})
+	}
+	return sum
 }
 
 // pushOutTries bounds the search for an entry that may be pushed out: it keeps
@@ -109,6 +133,30 @@ func (b *bindings) drop(key bindingKey) (binding, bool) {
 		return binding{}, false
 	}
 	return b.remove(e), true
+}
+
+// dropSession removes the binding of one incarnation of a session.
+func (b *bindings) dropSession(key bindingKey, incarnation string) (binding, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e, ok := b.entries[key]
+	if !ok || e.Value.(*binding).copy.incarnation != incarnation {
+		return binding{}, false
+	}
+	return b.remove(e), true
+}
+
+// dropCopy notes that a worker's copy of a session is not to be relied on. It
+// reports false if the session is not bound to that worker.
+func (b *bindings) dropCopy(key bindingKey, ref worker.Ref) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e, ok := b.entries[key]
+	if !ok || e.Value.(*binding).ref != ref {
+		return false
+	}
+	e.Value.(*binding).copy.version = 0
+	return true
 }
 
 // dropWorker removes the bindings to a worker that has ended.

@@ -11,8 +11,11 @@
 //
 // Calls of one session run one at a time in the order in which they came;
 // calls of tools declared read-only may overlap each other, and commit
-// nothing. A call made by a host tool on behalf of a running call shares the
-// turn of that call.
+// nothing. A call made by a host tool on behalf of a running call, with the
+// context the host tool was given, shares the turn of that call: such calls
+// wait only for each other, and those of a read-only call must be read-only.
+// Two sessions whose calls call into each other wait for each other until their
+// contexts end.
 //
 // A call that raises, is cancelled, or loses its worker commits nothing. A call
 // that ran but whose state could not be committed ends with a

@@ -106,10 +106,10 @@ func (x *Executor) Bound(pool string, ref worker.Ref) int {
 	return x.bindings.count(pool, ref)
 }
 
-// Forget makes every worker drop what it holds of a session that is gone.
-func (x *Executor) Forget(id string) {
+// Forget makes the workers drop what they hold of a session that is gone.
+func (x *Executor) Forget(id, incarnation string) {
 	for _, pool := range x.pools {
-		if old, ok := x.bindings.drop(bindingKey{pool.Name(), id}); ok {
+		if old, ok := x.bindings.dropSession(bindingKey{pool.Name(), id}, incarnation); ok {
 			pool.Forget(old.ref, id)
 		}
 	}
@@ -126,26 +126,60 @@ func (x *Executor) Execute(ctx context.Context, req Request) (*Result, error) {
 		return x.executePlain(ctx, req)
 	}
 	tool, _ := req.Pool.Tool(req.Call.Tool)
-	endTurn, err := x.turns.take(ctx, req.Session, tool.ReadOnly)
+	ctx, mine, err := x.turns.take(ctx, req.Session, tool.ReadOnly)
 	if err != nil {
 		return nil, fmt.Errorf("wait for the turn of session %q: %w", req.Session, err)
 	}
-	defer endTurn()
+	defer mine.end()
 
-	chunks := 0
-	if deliver := req.Call.OnChunk; deliver != nil {
-		req.Call.OnChunk = func(c worker.Chunk) error { chunks++; return deliver(c) }
-	}
+	c := &sessionCall{Request: req, readOnly: tool.ReadOnly, nested: mine.nested}
+	c.watchChunks()
 	for attempt := 0; ; attempt++ {
-		res, err := x.attempt(ctx, &req, tool.ReadOnly)
+		res, err := x.attempt(ctx, c)
 		crash, crashed := errors.AsType[*worker.CrashError](err)
-		if !crashed || attempt == maxRetries || chunks > 0 || ctx.Err() != nil {
+		if !crashed || attempt == maxRetries || c.delivered || ctx.Err() != nil {
 			return res, err
 		}
 		if crash.MaybeExecuted && !req.Call.Idempotent && !tool.Idempotent {
 			return res, err
 		}
 	}
+}
+
+// sessionCall is a request that has its session's turn.
+type sessionCall struct {
+	Request
+	readOnly bool
+	nested   bool // part of another call of the session
+	// delivered says that the caller has got a chunk, left that it wants no
+	// more.
+	delivered, left bool
+}
+
+func (c *sessionCall) watchChunks() {
+	deliver := c.Call.OnChunk
+	if deliver == nil {
+		return
+	}
+	c.Call.OnChunk = func(chunk worker.Chunk) error {
+		c.delivered = true
+		err := deliver(chunk)
+		c.left = err != nil
+		return err
+	}
+}
+
+// guest says that the call does not take the session away from the worker it
+// is bound to: neither readers, which overlap, nor nested calls do.
+func (c *sessionCall) guest() bool { return c.readOnly || c.nested }
+
+// raised reports whether err proves that the worker ran the tool, so that it
+// holds the state the call came with. Other refusals may have been made before
+// the worker looked at the state, or on this side; and once the caller has
+// gone, err is the caller's and can be anything.
+func (c *sessionCall) raised(ctx context.Context, err error) bool {
+	fault, ok := errors.AsType[*worker.ToolError](err)
+	return ok && !c.left && ctx.Err() == nil && (fault.Kind == worker.ToolRaised || fault.Kind == worker.Unencodable)
 }
 
 func (x *Executor) executePlain(ctx context.Context, req Request) (*Result, error) {
@@ -162,51 +196,40 @@ func (x *Executor) executePlain(ctx context.Context, req Request) (*Result, erro
 }
 
 // attempt runs the call once on one worker.
-func (x *Executor) attempt(ctx context.Context, req *Request, readOnly bool) (*Result, error) {
-	sess, err := x.open(ctx, req)
+func (x *Executor) attempt(ctx context.Context, c *sessionCall) (*Result, error) {
+	sess, err := x.open(ctx, &c.Request)
 	if err != nil {
 		return nil, err
 	}
 	var op session.OpID
-	if req.CallID != "" {
-		if op = session.OperationFor(req.CallID); sess.HasOperation(op) {
-			return nil, fmt.Errorf("call %q in session %q: %w", req.CallID, req.Session, session.ErrAlreadyCommitted)
+	if c.CallID != "" {
+		if op = session.OperationFor(c.CallID); sess.HasOperation(op) {
+			return nil, fmt.Errorf("call %q in session %q: %w", c.CallID, c.Session, session.ErrAlreadyCommitted)
 		}
 	}
 
-	key := bindingKey{req.Pool.Name(), req.Session}
-	lease, bound, err := x.acquire(ctx, req, key, sess)
+	lease, bound, err := x.acquire(ctx, c, sess)
 	if err != nil {
 		return nil, err
 	}
 	defer lease.Release()
 
-	// Neither readers, which overlap, nor nested calls take the session away
-	// from the worker it is bound to.
-	guest := readOnly || carries(ctx, req.Session)
-	ctx = withTurn(ctx, req.Session)
-	host := x.newHost(ctx, sess, readOnly)
+	host := x.newHost(ctx, sess, c.readOnly)
 	committed := false
 	defer func() {
 		if err := host.close(committed); err != nil {
 			x.logger.WarnContext(ctx, "programs staged by a call were not removed; the sweeper will",
-				"session", req.Session, "tool", req.Call.Tool, "error", err)
+				"session", c.Session, "tool", c.Call.Tool, "error", err)
 		}
 	}()
 
-	held := binding{
-		key:         key,
-		ref:         lease.Worker(),
-		incarnation: sess.Incarnation(),
-		version:     sess.StateVersion(),
-		local:       bound.local,
-	}
-	res, err := x.call(ctx, req, lease, bound, sess, host, readOnly)
+	held := binding{key: bound.key, ref: lease.Worker(), copy: copyOf(sess), local: bound.local}
+	res, err := x.call(ctx, c, lease, bound, sess, host)
 	if err != nil {
-		if _, answered := errors.AsType[*worker.ToolError](err); answered {
-			x.bind(held, guest)
+		if c.raised(ctx, err) {
+			x.bind(held, c.guest())
 		} else {
-			x.forget(key, lease)
+			x.forget(bound.key, lease)
 		}
 		return nil, err
 	}
@@ -214,12 +237,17 @@ func (x *Executor) attempt(ctx context.Context, req *Request, readOnly bool) (*R
 
 	after := sess
 	put, drop := host.changes()
-	changed := res.Change != nil || len(put)+len(drop) > 0
-	if !readOnly && (changed || req.CallID != "") {
-		if after, err = x.commit(ctx, req, lease, res.Change, session.Commit{
+	changed := changesVars(res.Change) || len(put)+len(drop) > 0
+	switch {
+	case c.readOnly && changed:
+		x.forget(bound.key, lease)
+		return nil, &worker.ToolError{Kind: worker.WorkerFault, Type: "ProtocolError",
+			Message: "the worker changed its session in a read-only call"}
+	case changed || c.CallID != "" && !c.readOnly:
+		if after, err = x.commit(ctx, c, lease, res.Change, session.Commit{
 			Fence: sess.Fence(), Op: op, Programs: put, DropPrograms: drop,
 		}); err != nil {
-			x.forget(key, lease)
+			x.forget(bound.key, lease)
 			return nil, err
 		}
 		committed = true
@@ -227,9 +255,9 @@ func (x *Executor) attempt(ctx context.Context, req *Request, readOnly bool) (*R
 	if changed {
 		// The version of the worker's copy. If somebody else wrote in between,
 		// the commit made a higher one, and the next call sends the state anew.
-		held.version++
+		held.copy.version++
 	}
-	x.bind(held, guest)
+	x.bind(held, c.guest())
 	return &Result{Result: res, Session: after}, nil
 }
 
@@ -246,8 +274,10 @@ func (x *Executor) open(ctx context.Context, req *Request) (*session.Session, er
 	return x.directory.Claim(ctx, sess)
 }
 
-// acquire gets a worker for the session, as its affinity wants.
-func (x *Executor) acquire(ctx context.Context, req *Request, key bindingKey, sess *session.Session) (*worker.Lease, binding, error) {
+// acquire gets a worker for the session, as its affinity wants, and says what
+// the worker holds.
+func (x *Executor) acquire(ctx context.Context, c *sessionCall, sess *session.Session) (*worker.Lease, binding, error) {
+	key := bindingKey{c.Pool.Name(), c.Session}
 	bound := x.bindings.get(key)
 	want := worker.Want{Worker: bound.ref, Mode: worker.Prefer}
 	switch {
@@ -255,19 +285,20 @@ func (x *Executor) acquire(ctx context.Context, req *Request, key bindingKey, se
 		// A hint from an earlier process or another node: its place, whatever
 		// worker is there now.
 		want.Worker = worker.Ref{ID: sess.WorkerHint()}
-	case req.Affinity == StrictFailFast:
+	case c.nested:
+		// It cannot insist on the worker that runs the call it is part of.
+	case c.Affinity == StrictFailFast:
 		want.Mode = worker.RequireNow
-	case req.Affinity == StrictQueue, bound.local && !carries(ctx, req.Session):
-		// A nested call cannot wait for the worker that runs its parent.
+	case c.Affinity == StrictQueue, bound.local:
 		want.Mode = worker.Require
 	}
-	lease, err := req.Pool.Acquire(ctx, want)
+	lease, err := c.Pool.Acquire(ctx, want)
 	if errors.Is(err, worker.ErrWorkerGone) {
 		x.bindings.drop(key)
-		if req.Affinity != Hint {
-			return nil, binding{}, fmt.Errorf("session %q on worker %s: %w", req.Session, bound.ref.ID, ErrSessionWorkerGone)
+		if c.Affinity != Hint {
+			return nil, binding{}, fmt.Errorf("session %q on worker %s: %w", c.Session, bound.ref.ID, ErrSessionWorkerGone)
 		}
-		lease, err = req.Pool.Acquire(ctx, worker.Want{})
+		lease, err = c.Pool.Acquire(ctx, worker.Want{})
 	}
 	if err != nil {
 		return nil, binding{}, err
@@ -279,17 +310,17 @@ func (x *Executor) acquire(ctx context.Context, req *Request, key bindingKey, se
 }
 
 // call runs the tool, sending the state only if the worker does not hold it.
-func (x *Executor) call(ctx context.Context, req *Request, lease *worker.Lease, bound binding, sess *session.Session, host *callHost, readOnly bool) (*worker.Result, error) {
-	call := req.Call
+func (x *Executor) call(ctx context.Context, c *sessionCall, lease *worker.Lease, bound binding, sess *session.Session, host *callHost) (*worker.Result, error) {
+	call := c.Call
 	call.Host = host
 	state := worker.SessionState{
 		ID:          sess.ID(),
 		Incarnation: sess.Incarnation(),
 		Version:     sess.StateVersion(),
-		ReadOnly:    readOnly,
+		ReadOnly:    c.readOnly,
 	}
 	call.Session = &state
-	if bound.incarnation == state.Incarnation && bound.version == state.Version {
+	if bound.copy == copyOf(sess) {
 		res, err := lease.Call(ctx, &call)
 		if !errors.Is(err, worker.ErrStateMissing) {
 			return res, err
@@ -306,26 +337,29 @@ func (x *Executor) call(ctx context.Context, req *Request, lease *worker.Lease, 
 	return lease.Call(ctx, &call)
 }
 
-func (x *Executor) commit(ctx context.Context, req *Request, lease *worker.Lease, change *worker.StateChange, c session.Commit) (*session.Session, error) {
+// changesVars reports whether there is anything in a change.
+func changesVars(c *worker.StateChange) bool { return c != nil && len(c.Set)+len(c.Unset) > 0 }
+
+func (x *Executor) commit(ctx context.Context, c *sessionCall, lease *worker.Lease, change *worker.StateChange, commit session.Commit) (*session.Session, error) {
 	if change != nil {
-		c.Set, c.Unset = change.Set, change.Unset
+		commit.Set, commit.Unset = change.Set, change.Unset
 	}
-	c.WorkerHint = lease.Worker().ID
+	commit.WorkerHint = lease.Worker().ID
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
 	defer cancel()
-	after, err := x.sessions.Commit(ctx, req.Session, c)
+	after, err := x.sessions.Commit(ctx, c.Session, commit)
 	if err != nil {
 		return nil, &StateNotCommittedError{Executed: true, Err: err}
 	}
 	return after, nil
 }
 
-// bind records what a worker holds after a call it answered.
+// bind records what a worker holds after a call it answered. What a guest left
+// in another worker than the session's is dropped: nothing would ever look for
+// it there.
 func (x *Executor) bind(held binding, guest bool) {
 	if old := x.bindings.get(held.key); guest && old.ref != (worker.Ref{}) && old.ref != held.ref {
-		if !held.local {
-			x.poolForget(held)
-		}
+		x.poolForget(held)
 		return
 	}
 	for _, old := range x.bindings.put(held) {
@@ -333,19 +367,14 @@ func (x *Executor) bind(held binding, guest bool) {
 	}
 }
 
-// forget drops the worker's copy of a state that was not committed. Objects
-// the worker keeps for the session stay: they are not part of the state.
+// forget makes sure that the worker's copy of a state is not used again: it
+// was not committed, or is not certain to be there. A session that is bound to
+// the worker stays so, with the objects the worker keeps for it, which are not
+// part of the state.
 func (x *Executor) forget(key bindingKey, lease *worker.Lease) {
-	bound := x.bindings.get(key)
-	if bound.ref != lease.Worker() {
-		return
+	if !x.bindings.dropCopy(key, lease.Worker()) {
+		lease.Forget(key.session)
 	}
-	if bound.local {
-		bound.version = 0
-		x.bindings.put(bound)
-		return
-	}
-	x.bindings.drop(key)
 }
 
 func (x *Executor) poolForget(old binding) {

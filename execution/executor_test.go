@@ -42,6 +42,11 @@ type house struct {
 
 func open(t testing.TB, workers int, change func(*execution.Options)) *house {
 	t.Helper()
+	return openOver(t, workers, func(h *house) worker.Transport { return h.fake }, change)
+}
+
+func openOver(t testing.TB, workers int, transport func(*house) worker.Transport, change func(*execution.Options)) *house {
+	t.Helper()
 	h := &house{}
 	h.fake = &workertest.Fake{
 		Tools: []workertest.Tool{
@@ -49,6 +54,11 @@ func open(t testing.TB, workers int, change func(*execution.Options)) *house {
 			{Tool: worker.Tool{Name: "read", Session: true, ReadOnly: true}, Run: h.wait},
 			{Tool: worker.Tool{Name: "wait", Session: true}, Run: h.wait},
 			{Tool: worker.Tool{Name: "crash", Session: true}, Run: h.crash},
+			{Tool: worker.Tool{Name: "slownote", Session: true}, Run: h.slowNote},
+			{Tool: worker.Tool{Name: "keep", Session: true, ReadOnly: true}, Run: h.keep},
+			{Tool: worker.Tool{Name: "lie", Session: true, ReadOnly: true}, Run: h.note},
+			{Tool: worker.Tool{Name: "nest", Session: true}, Run: h.nest},
+			{Tool: worker.Tool{Name: "readnest", Session: true, ReadOnly: true}, Run: h.nest},
 		},
 		OnForget: func(_ worker.Spec, sessions []string) {
 			h.mu.Lock()
@@ -60,7 +70,7 @@ func open(t testing.TB, workers int, change func(*execution.Options)) *house {
 	if h.sessions, err = session.New(memstore.New(), &session.Options{MaxSessions: -1, SweepInterval: -1}); err != nil {
 		t.Fatal(err)
 	}
-	if h.pool, err = worker.NewPool(worker.PoolOptions{Size: workers, Transport: h.fake, PingInterval: -1}); err != nil {
+	if h.pool, err = worker.NewPool(worker.PoolOptions{Size: workers, Transport: transport(h), PingInterval: -1}); err != nil {
 		t.Fatal(err)
 	}
 	opts := execution.Options{
@@ -128,6 +138,41 @@ func (h *house) crash(inv *workertest.Invocation) (any, error) {
 	inv.Worker().Crash()
 	<-inv.Gone()
 	return nil, errors.New("crashed")
+}
+
+// slowNote is note, which takes a second from reading to writing.
+func (h *house) slowNote(inv *workertest.Invocation) (any, error) {
+	select {
+	case <-time.After(time.Second):
+		return h.note(inv)
+	case <-inv.Context().Done():
+		return nil, context.Cause(inv.Context())
+	}
+}
+
+// keep keeps an object in the worker and waits.
+func (h *house) keep(inv *workertest.Invocation) (any, error) {
+	inv.Local()["kept"] = true
+	return h.wait(inv)
+}
+
+// nest calls the host's tool "inner" a number of times, all at once.
+func (h *house) nest(inv *workertest.Invocation) (any, error) {
+	var args struct{ Text string }
+	if err := inv.Args(&args); err != nil {
+		return nil, err
+	}
+	n, err := strconv.Atoi(args.Text)
+	if err != nil {
+		return nil, err
+	}
+	errs := make([]error, n)
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() { errs[i] = inv.Notify("inner", nil) })
+	}
+	all.Wait()
+	return nil, errors.Join(errs...)
 }
 
 func (h *house) request(sessionID, tool, text string) execution.Request {
@@ -248,6 +293,7 @@ func TestStateIsSentOnlyToAWorkerThatLacksIt(t *testing.T) {
 	for range 3 {
 		h.do(t, "s", "note", "x")
 	}
+	// Labels and metadata travel with the state, though they have no version.
 	if _, err := h.sessions.Patch(t.Context(), "s", session.Patch{SetMetadata: map[string]string{"k": "v"}}); err != nil {
 		t.Fatal(err)
 	}
@@ -256,7 +302,7 @@ func TestStateIsSentOnlyToAWorkerThatLacksIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.do(t, "s", "note", "x")
-	if want := []bool{true, false, false, false, true}; !slices.Equal(h.sent, want) {
+	if want := []bool{true, false, false, true, true}; !slices.Equal(h.sent, want) {
 		t.Errorf("state was sent %v, want %v", h.sent, want)
 	}
 }
@@ -330,8 +376,9 @@ func TestForgottenSessions(t *testing.T) {
 		for _, id := range []string{"a", "b", "c"} { // one more than is remembered
 			h.do(t, id, "note", "x")
 		}
-		h.Forget("c")
-		h.Forget("never seen")
+		h.Forget("b", "an earlier session of that id")
+		h.Forget("c", mustPeek(t, h.sessions, "c").Incarnation())
+		h.Forget("never seen", "at all")
 		synctest.Wait()
 		if want := []string{"a", "c"}; !slices.Equal(h.forgotten, want) {
 			t.Errorf("forgot %v, want %v", h.forgotten, want)

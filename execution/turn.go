@@ -2,10 +2,13 @@ package execution
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"sync"
 
 	"golang.org/x/sync/semaphore"
+
+	"github.com/snakepit-go/snakepit/worker"
 )
 
 // turns orders the calls of each session: a writer alone, readers together,
@@ -29,16 +32,35 @@ func newTurns() *turns {
 	return &turns{sessions: make(map[string]*turnQueue)}
 }
 
-// take waits for the turn of a session and returns how to end it. A context
-// that already carries the turn, because a host tool calls back into the
-// session whose call it serves, gets it at once.
-func (t *turns) take(ctx context.Context, id string, readOnly bool) (end func(), err error) {
-	if carries(ctx, id) {
-		return func() {}, nil
-	}
+// turn is a call's right to run in its session, until end is called.
+type turn struct {
+	end func()
+	// nested says that the call is part of another one of the same session,
+	// by way of a host tool.
+	nested bool
+}
+
+// take waits for the turn of a session and returns a context that carries it.
+// If ctx carries the turn of a call of that session already, because a host
+// tool calls back into the session it serves, the new call is part of that one
+// and waits only for its other parts. Part of a reader can be only readers:
+// anything else fails with worker.ErrReadOnly.
+func (t *turns) take(ctx context.Context, id string, readOnly bool) (context.Context, turn, error) {
+	mine := &heldTurn{id: id, readOnly: readOnly, parts: semaphore.NewWeighted(wholeTurn)}
+	mine.outer, _ = ctx.Value(turnKey{}).(*heldTurn)
+	inside := context.WithValue(ctx, turnKey{}, mine)
 	weight := int64(wholeTurn)
 	if readOnly {
 		weight = 1
+	}
+	if whole := mine.outer.of(id); whole != nil {
+		if whole.readOnly && !readOnly {
+			return nil, turn{}, fmt.Errorf("a tool that may write, on behalf of a %w", worker.ErrReadOnly)
+		}
+		if err := whole.parts.Acquire(ctx, weight); err != nil {
+			return nil, turn{}, err
+		}
+		return inside, turn{end: func() { whole.parts.Release(weight) }, nested: true}, nil
 	}
 
 	t.mu.Lock()
@@ -52,12 +74,12 @@ func (t *turns) take(ctx context.Context, id string, readOnly bool) (end func(),
 
 	if err := q.all.Acquire(ctx, weight); err != nil {
 		t.leave(id, q)
-		return nil, err
+		return nil, turn{}, err
 	}
-	return func() {
+	return inside, turn{end: func() {
 		q.all.Release(weight)
 		t.leave(id, q)
-	}, nil
+	}}, nil
 }
 
 func (t *turns) leave(id string, q *turnQueue) {
@@ -71,23 +93,20 @@ func (t *turns) leave(id string, q *turnQueue) {
 // heldTurn is the context value by which a nested call knows the turns of the
 // calls it is part of.
 type heldTurn struct {
-	id     string
-	parent *heldTurn
+	id       string
+	readOnly bool
+	outer    *heldTurn
+	// parts orders the nested calls of this one, as turnQueue.all the calls of
+	// a session.
+	parts *semaphore.Weighted
 }
 
 type turnKey struct{}
 
-func withTurn(ctx context.Context, id string) context.Context {
-	parent, _ := ctx.Value(turnKey{}).(*heldTurn)
-	return context.WithValue(ctx, turnKey{}, &heldTurn{id: id, parent: parent})
-}
-
-func carries(ctx context.Context, id string) bool {
-	h, _ := ctx.Value(turnKey{}).(*heldTurn)
-	for ; h != nil; h = h.parent {
-		if h.id == id {
-			return true
-		}
+// of returns the innermost turn of a session, or nil.
+func (h *heldTurn) of(id string) *heldTurn {
+	for h != nil && h.id != id {
+		h = h.outer
 	}
-	return false
+	return h
 }

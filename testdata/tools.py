@@ -39,6 +39,11 @@ def look(session):
 
 
 @tool
+def about(session):
+    return {"labels": dict(session.labels), "metadata": dict(session.metadata)}
+
+
+@tool
 def remember_then_raise(text: str, session):
     session.vars.setdefault("notes", []).append(text)
     raise ValueError("changed my mind")

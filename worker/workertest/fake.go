@@ -255,7 +255,13 @@ func (w *Worker) Call(ctx context.Context, wc *worker.Call) (*worker.Result, err
 			Kind: worker.InvalidArguments, Type: "TypeError", Message: "tool " + tool.Name + " streams: call it as a stream",
 		}
 	}
-	inner, cancel := context.WithCancelCause(w.gone)
+	// The host's tools find the caller's values in it.
+	inner, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	unwatch := context.AfterFunc(w.gone, func() { cancel(errKilled) })
+	end := func(cause error) {
+		unwatch()
+		cancel(cause)
+	}
 	c := &call{
 		answer: make(chan answer, 1), chunks: make(chan worker.Chunk, window),
 		answered: make(chan struct{}), cancel: cancel,
@@ -263,13 +269,13 @@ func (w *Worker) Call(ctx context.Context, wc *worker.Call) (*worker.Result, err
 	w.mu.Lock()
 	if w.ended {
 		defer w.mu.Unlock()
-		cancel(errKilled)
+		end(errKilled)
 		return nil, w.crash(false)
 	}
 	state, err := w.adopt(wc.Session)
 	if err != nil {
 		w.mu.Unlock()
-		cancel(err)
+		end(err)
 		return nil, err
 	}
 	w.calls[c] = struct{}{}
@@ -278,7 +284,7 @@ func (w *Worker) Call(ctx context.Context, wc *worker.Call) (*worker.Result, err
 	inv := &Invocation{worker: w, call: wc, running: c, state: state, ctx: inner}
 	go func() {
 		result, err := inv.run(tool)
-		cancel(worker.ErrCanceled)
+		end(worker.ErrCanceled)
 		close(c.chunks)
 		w.mu.Lock()
 		defer w.mu.Unlock()

@@ -345,7 +345,11 @@ func (s suite) endedContext(t *testing.T) {
 func (s suite) hostCall(t *testing.T) {
 	conn := s.start(t)
 	h := newHost()
-	h.tools["double"] = func(_ context.Context, args json.RawMessage) (json.RawMessage, error) {
+	type callersValue struct{}
+	h.tools["double"] = func(ctx context.Context, args json.RawMessage) (json.RawMessage, error) {
+		if ctx.Value(callersValue{}) != "the caller's" {
+			t.Error("the context of the host's tool does not descend from the caller's")
+		}
 		var in struct{ N int }
 		if err := json.Unmarshal(args, &in); err != nil {
 			return nil, err
@@ -355,10 +359,10 @@ func (s suite) hostCall(t *testing.T) {
 	h.tools["refuse"] = func(context.Context, json.RawMessage) (json.RawMessage, error) {
 		return nil, errors.New("out of milk")
 	}
-	var out int
-	do(t, conn, &worker.Call{Tool: "host_call", Host: h, Args: object(t, "tool", "double", "args", map[string]int{"n": 21})}, &out)
-	if out != 42 {
-		t.Errorf("2 * 21 = %d", out)
+	ctx := context.WithValue(bounded(t), callersValue{}, "the caller's")
+	res, err := conn.Call(ctx, &worker.Call{Tool: "host_call", Host: h, Args: object(t, "tool", "double", "args", map[string]int{"n": 21})})
+	if err != nil || string(res.Value) != "42" {
+		t.Errorf("2 * 21 = %+v, %v", res, err)
 	}
 	for _, tool := range []string{"refuse", "nonsense"} {
 		_, err := conn.Call(bounded(t), &worker.Call{Tool: "host_call", Host: h, Args: object(t, "tool", tool)})
