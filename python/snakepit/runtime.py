@@ -16,6 +16,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections import deque
 
 from . import __version__, calls, codec, failures, tools
@@ -57,7 +58,10 @@ class Runtime:
         self._pid = os.getpid()
         self._call: Call | None = None  # the running one
         self._answers: dict[int, _Answer] = {}  # requests to the host without one
-        os.register_at_fork(after_in_child=self._after_fork)
+        self._masks = threading.local()
+        os.register_at_fork(
+            before=self._before_fork, after_in_parent=self._after_fork_in_parent, after_in_child=self._after_fork
+        )
 
     # -- start and end
 
@@ -136,13 +140,19 @@ class Runtime:
         os._exit(1)
 
     def _on_sigterm(self, number, frame) -> None:
-        if os.getpid() != self._pid:  # a child that was forked this moment
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            os.kill(os.getpid(), signal.SIGTERM)
         self._stopping = True
         if self._call is None:
             # Wakes the main thread, after it has read what is there already.
             self._connection.stop_receiving()
+
+    def _before_fork(self) -> None:
+        # A SIGTERM that reaches a child before our handler is gone there would
+        # be lost, and whoever waits for its end (as multiprocessing does)
+        # would wait for ever.
+        self._masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+
+    def _after_fork_in_parent(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._masks.before)
 
     def _after_fork(self) -> None:
         """In a forked child: nothing of the worker is the child's."""
@@ -150,9 +160,9 @@ class Runtime:
         self._connection.close()
         self._logs.uninstall()
         self._interrupts.uninstall()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         calls.set_backend(None)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._masks.before)
 
     # -- messages
 
