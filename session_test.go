@@ -316,6 +316,29 @@ func TestLocalObjectsKeepTheSessionOnItsWorker(t *testing.T) {
 	}
 }
 
+func TestProgramChangedDuringACall(t *testing.T) {
+	var e *snakepit.Engine
+	e = openEngine(t, func(c *snakepit.Config) {
+		c.HostTools = map[string]snakepit.HostTool{
+			"replace": func(ctx context.Context, _ json.RawMessage) (any, error) {
+				_, err := e.Sessions().PutProgram(ctx, "s", "m", strings.NewReader("new"), nil)
+				return nil, err
+			},
+			"delete": func(ctx context.Context, _ json.RawMessage) (any, error) {
+				_, err := e.Sessions().DeleteProgram(ctx, "s", "m")
+				return nil, err
+			},
+		}
+	})
+	for name, want := range map[string]string{"replace": "replaced since the call began", "delete": "deleted since the call began"} {
+		inSession(t, e, "s", "save", snakepit.Args{"name": "m", "data": []byte("old")})
+		_, err := e.ExecuteInSession(t.Context(), "s", "ask_and_load", snakepit.Args{"name": name, "program": "m"})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
 func TestPrograms(t *testing.T) {
 	e := openEngine(t, nil)
 	data := bytes.Repeat([]byte("model\x00"), 700_000) // several chunks

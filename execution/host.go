@@ -56,18 +56,8 @@ func (h *callHost) ReadProgram(_ context.Context, name string, offset int64, lim
 	if staged, ok := h.staged[name]; ok {
 		src = staged
 	} else {
-		if h.open == nil || h.openName != name {
-			if err := h.closeOpen(); err != nil {
-				return nil, err
-			}
-			r, err := h.sessions.OpenProgram(h.call, h.sess.ID(), name)
-			if errors.Is(err, session.ErrNotFound) {
-				return nil, fmt.Errorf("read program %q: %w", name, worker.ErrProgramNotFound)
-			}
-			if err != nil {
-				return nil, err
-			}
-			h.open, h.openName = r, name
+		if err := h.openProgram(name); err != nil {
+			return nil, err
 		}
 		src = h.open
 	}
@@ -76,6 +66,32 @@ func (h *callHost) ReadProgram(_ context.Context, name string, offset int64, lim
 		return nil, err
 	}
 	return buf[:n], nil
+}
+
+// openProgram makes h.open read the program that the session had when the call
+// began; what has become of it since is not what the tool asks for.
+func (h *callHost) openProgram(name string) error {
+	if h.open != nil && h.openName == name {
+		return nil
+	}
+	if err := h.closeOpen(); err != nil {
+		return err
+	}
+	known, ok := h.sess.Program(name)
+	if !ok {
+		return fmt.Errorf("read program %q: %w", name, worker.ErrProgramNotFound)
+	}
+	r, err := h.sessions.OpenProgram(h.call, h.sess.ID(), name)
+	switch {
+	case errors.Is(err, session.ErrNotFound):
+		return fmt.Errorf("read program %q: %w: it was deleted since the call began", name, session.ErrConflict)
+	case err != nil:
+		return err
+	case r.Program().SHA256 != known.SHA256:
+		return errors.Join(fmt.Errorf("read program %q: %w: it was replaced since the call began", name, session.ErrConflict), r.Close())
+	}
+	h.open, h.openName = r, name
+	return nil
 }
 
 // WriteProgram implements worker.Host.

@@ -150,6 +150,12 @@ def ask(name: str, session=None, **kwargs):
 
 
 @tool
+def ask_and_load(name: str, program: str, session) -> bytes:
+    host.call(name)
+    return session.programs[program]
+
+
+@tool
 def speak(text: str, session=None):
     print("printed", text)
     logging.getLogger("tools").warning("logged %s", text)
