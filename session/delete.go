@@ -48,7 +48,7 @@ func (st *Store) remove(ctx context.Context, id, revision string) (bool, error) 
 		case err != nil:
 			return false, err
 		case revision != "" && t.revision != revision:
-			return false, fmt.Errorf("%w: the session is at revision %s, not %s", ErrConflict, t.revision, revision)
+			return false, fmt.Errorf("%w: the session is at revision %s, not %s; read it again", ErrConflict, t.revision, revision)
 		case doubtful != nil && t.driver != doubtful.driver:
 			doubtful = nil
 		}

@@ -76,8 +76,9 @@ type ProgramOptions struct {
 // name, in place of the one that may have it. The new bytes become visible at
 // once and completely, or not at all. It counts as use.
 //
-// Errors: ErrNotFound for the session, ErrInvalid, ErrTooLarge beyond 64 MiB, an
-// error of r, ErrUnavailable, ErrUnknown, ErrCorrupt.
+// Errors: ErrNotFound for the session, ErrFenced if it was created anew meanwhile,
+// ErrInvalid, ErrTooLarge beyond 64 MiB, an error of r, ErrUnavailable,
+// ErrUnknown, ErrCorrupt.
 func (st *Store) PutProgram(ctx context.Context, id, name string, r io.Reader, opts *ProgramOptions) (Program, error) {
 	if opts == nil {
 		opts = &ProgramOptions{}

@@ -102,7 +102,7 @@ func (q *quota) admit(ctx context.Context) (admission, error) {
 		}
 	}
 	if err == nil && n >= limit {
-		err = fmt.Errorf("%w: there are %d, and %d are allowed", ErrQuotaExceeded, n, limit)
+		err = fmt.Errorf("%w: there are %d, and %d are allowed; delete some, or raise the limit", ErrQuotaExceeded, n, limit)
 	}
 	if err != nil {
 		alone.end()

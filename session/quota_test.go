@@ -146,12 +146,40 @@ func TestQuotaSweepsSeldom(t *testing.T) {
 	})
 }
 
+// A sweep that takes longer than a create may is not begun anew by every
+// create at the quota.
+func TestQuotaWithSlowSweeps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		drv := &listing{Store: memstore.New(), takes: time.Minute}
+		st := open(t, drv, &session.Options{MaxSessions: 1})
+		create(t, st, "a", nil)
+		if _, _, err := st.Create(t.Context(), "b", nil); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		for range 10 {
+			if _, _, err := st.Create(t.Context(), "b", nil); !errors.Is(err, session.ErrQuotaExceeded) {
+				t.Fatal(err)
+			}
+		}
+		if took := time.Since(start); took > 0 {
+			t.Errorf("ten refusals took %v", took)
+		}
+	})
+}
+
 type listing struct {
 	*memstore.Store
 	lists atomic.Int64
+	takes time.Duration
 }
 
 func (l *listing) List(ctx context.Context, prefix, after string, limit int) ([]*driver.Record, error) {
 	l.lists.Add(1)
+	select {
+	case <-time.After(l.takes):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	return l.Store.List(ctx, prefix, after, limit)
 }

@@ -40,6 +40,9 @@ type Store struct {
 // New returns a store over drv, which it owns from then on. It starts the
 // sweeper, a goroutine that Close ends.
 func New(drv driver.Store, options *Options) (*Store, error) {
+	if drv == nil {
+		return nil, &InvalidError{"driver", "is nil"}
+	}
 	opts, err := options.withDefaults()
 	if err != nil {
 		return nil, err

@@ -117,6 +117,7 @@ func TestInvalidArguments(t *testing.T) {
 		{"owner", "owner process", func() error { _, err := st.Claim(ctx, "s", session.Owner{Node: "n"}); return err }()},
 		{"revision", "expected revision", func() error { _, err := st.Put(ctx, "s", "", session.Content{}); return err }()},
 		{"position", "position", func() error { _, err := st.Get(ctx, "s", session.WithPosition("!")); return err }()},
+		{"driver", "driver", func() error { _, err := session.New(nil, nil); return err }()},
 		{"limit", "limit", func() error { _, err := st.List(ctx, session.ListOptions{Limit: 1001}); return err }()},
 		{"program name", "program name", func() error { _, err := st.StageProgram(ctx, s, "", ""); return err }()},
 		{"hint", "worker hint", func() error { _, err := st.Commit(ctx, "s", session.Commit{WorkerHint: long}); return err }()},

@@ -23,7 +23,8 @@ type SweepResult struct {
 // sweeper lets one sweep run at a time.
 type sweeper struct {
 	running chan struct{}
-	// last and took describe the last complete sweep; guarded by running.
+	// last is when the last sweep ended, and took how long it took, complete or
+	// not; guarded by running.
 	last time.Time
 	took time.Duration
 }
@@ -106,6 +107,7 @@ func (st *Store) sweep(ctx context.Context) (result SweepResult, err error) {
 
 func (st *Store) sweepSessions(ctx context.Context, result *SweepResult) error {
 	start := time.Now()
+	defer func() { st.sweeper.last, st.sweeper.took = time.Now(), time.Since(start) }()
 	err := st.scan(ctx, "", "", func(rec *driver.Record) error {
 		s, err := headOf(rec)
 		switch {
@@ -129,7 +131,6 @@ func (st *Store) sweepSessions(ctx context.Context, result *SweepResult) error {
 		return err
 	}
 	st.stats.sweeps.Add(1)
-	st.sweeper.last, st.sweeper.took = time.Now(), time.Since(start)
 	return nil
 }
 

@@ -150,7 +150,7 @@ func (st *Store) compareAndSet(ctx context.Context, id string, c change) (*Sessi
 			return base, ErrAlreadyCommitted
 		}
 		if c.revision != "" && c.revision != base.Revision() {
-			return fail(fmt.Errorf("%w: the session is at revision %s, not %s", ErrConflict, base.Revision(), c.revision))
+			return fail(fmt.Errorf("%w: the session is at revision %s, not %s; read it again", ErrConflict, base.Revision(), c.revision))
 		}
 		d := newDraft(base)
 		if err := c.apply(d); err != nil {
