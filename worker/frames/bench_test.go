@@ -14,25 +14,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/snakepit-go/snakepit/internal/testenv"
 	"github.com/snakepit-go/snakepit/worker"
 	"github.com/snakepit-go/snakepit/worker/frames"
-	"github.com/snakepit-go/snakepit/worker/process"
 )
-
-// interpreter returns a Python to run workers with.
-func interpreter(t testing.TB) string {
-	t.Helper()
-	python, err := process.FindPython(context.Background(), process.PythonQuery{})
-	if err != nil {
-		t.Skip(err)
-	}
-	return python.Path
-}
 
 // pythons are workers of our SDK.
 func pythons(t testing.TB, tools string) *harness {
 	t.Helper()
-	path := interpreter(t)
+	path := testenv.Python(t)
 	library, err := filepath.Abs("../../python")
 	if err != nil {
 		t.Fatal(err)
@@ -56,7 +46,7 @@ type bare struct {
 func startBare(b *testing.B, h *harness) *bare {
 	b.Helper()
 	proc, err := h.opts.Launcher.Launch(context.Background(), worker.Command{
-		Path: interpreter(b), Args: []string{"testdata/limit.py"}, SocketEnv: frames.SocketEnv,
+		Path: testenv.Python(b), Args: []string{"testdata/limit.py"}, SocketEnv: frames.SocketEnv,
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -1,11 +1,11 @@
 package workertest_test
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"testing"
 
+	"github.com/snakepit-go/snakepit/internal/testenv"
 	"github.com/snakepit-go/snakepit/python"
 	"github.com/snakepit-go/snakepit/worker"
 	"github.com/snakepit-go/snakepit/worker/frames"
@@ -16,10 +16,7 @@ import (
 // TestPython holds tools.py, the Python SDK, the frames transport and the
 // launcher of processes together to the suite.
 func TestPython(t *testing.T) {
-	interpreter, err := process.FindPython(context.Background(), process.PythonQuery{})
-	if err != nil {
-		t.Skip(err)
-	}
+	interpreter := testenv.Python(t)
 	dir := t.TempDir()
 	library, err := python.Unpack(dir)
 	if err != nil {
@@ -44,7 +41,7 @@ func TestPython(t *testing.T) {
 				Launcher: launcher,
 				Command: func(worker.Spec) worker.Command {
 					return worker.Command{
-						Path: interpreter.Path, Args: []string{"-m", "snakepit", path}, Env: []string{"PYTHONPATH=" + library},
+						Path: interpreter, Args: []string{"-m", "snakepit", path}, Env: []string{"PYTHONPATH=" + library},
 					}
 				},
 			})
