@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"time"
 
@@ -44,7 +43,7 @@ type Config struct {
 type PoolConfig struct {
 	// Name is "default" if empty.
 	Name string
-	// Workers is the number of processes; default one for each CPU.
+	// Workers is the number of processes; default one for each usable CPU.
 	Workers int
 	// Tools is the path of a Python file, or the name of a module.
 	Tools string
@@ -58,9 +57,10 @@ type PoolConfig struct {
 	// Env is added to the workers' environment, as "KEY=value".
 	Env []string
 
-	// QueueLimit bounds the calls waiting for a worker; default 1000.
+	// QueueLimit bounds the calls waiting for a worker; default 1000, negative
+	// for none.
 	QueueLimit int
-	// QueueTimeout bounds their wait; default 10 s.
+	// QueueTimeout bounds their wait; default 10 s, negative for no bound.
 	QueueTimeout time.Duration
 	// CallTimeout bounds a call, queueing included; default 300 s.
 	CallTimeout time.Duration
@@ -126,7 +126,7 @@ func (c Config) withDefaults() (Config, error) {
 			return c, fmt.Errorf("%w: pool %q has no Tools: set the path of a Python file or the name of a module", session.ErrInvalid, p.Name)
 		}
 		if p.Workers < 0 {
-			return c, fmt.Errorf("%w: pool %q has %d workers", session.ErrInvalid, p.Name, p.Workers)
+			return c, fmt.Errorf("%w: pool %q has %d workers: give their number, or 0 for one for each CPU", session.ErrInvalid, p.Name, p.Workers)
 		}
 		pools[i] = p
 	}
@@ -134,15 +134,10 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
+// withDefaults fills in what the engine itself uses; the pool knows the rest.
 func (p PoolConfig) withDefaults() PoolConfig {
 	p.Name = cmp.Or(p.Name, "default")
-	p.Workers = cmp.Or(p.Workers, runtime.NumCPU())
-	p.QueueTimeout = cmp.Or(p.QueueTimeout, 10*time.Second)
 	p.CallTimeout = cmp.Or(p.CallTimeout, 300*time.Second)
 	p.StreamTimeout = cmp.Or(p.StreamTimeout, 900*time.Second)
-	p.StartTimeout = cmp.Or(p.StartTimeout, 30*time.Second)
-	p.CancelGrace = cmp.Or(p.CancelGrace, 5*time.Second)
-	p.StopGrace = cmp.Or(p.StopGrace, 6*time.Second)
-	p.QueueLimit = cmp.Or(p.QueueLimit, 1000)
 	return p
 }
