@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from types import MappingProxyType
 
 from . import codec
-from .errors import ReadOnlyError, SessionError
+from .errors import ReadOnlyError, SessionError, Unencodable
 from .programs import ProgramInfo, Programs
 
 _MISSING = object()
@@ -227,10 +227,14 @@ class Vars(MutableMapping):
         return Change(changed, sorted(self._deleted))
 
 
-def _text_of(before: object, special: bool, name: str) -> bytes:
+def _text_of(before: object, special: bool, name: str) -> bytes | None:
+    """The text a held variable would have; None if it is nothing a tool can read."""
     if type(before) is _Text:
         return before.json
-    return encode_var(name, codec.decode(before, []) if special else before)
+    try:
+        return encode_var(name, codec.decode(before, []) if special else before)
+    except (codec.DecodeError, Unencodable):
+        return None
 
 
 def encode_var(name: str, value: object) -> bytes:

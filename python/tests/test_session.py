@@ -51,6 +51,14 @@ class VarsTest(unittest.TestCase):
             )  # fmt: skip
             self.assertEqual(self.next(), NOTHING)
 
+    def test_what_cannot_be_read_can_be_replaced(self):
+        # The host's other clients may have written it.
+        broken = {"$bytes": 0}, {"$datetime": "x"}, "\ud800", ["\ud800"]
+        for value in broken:
+            session = opened(self.sessions, state(1, {"v": value}))
+            session.vars["v"] = 1
+            self.assertEqual(finish(session), {"set": {"v": "1"}, "unset": []})
+
     def test_nested_changes_are_noticed(self):
         self.session.vars["deep"]["x"][0]["y"] = 2
         self.assertEqual(self.next(), {"set": {"deep": '{"x":[{"y":2}]}'}, "unset": []})
