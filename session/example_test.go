@@ -34,10 +34,14 @@ func Example() {
 	if err != nil {
 		panic(err)
 	}
-	fmt.Println(string(s.Vars()), s.TTL())
+	var notes []string
+	if _, err := s.DecodeVar("notes", &notes); err != nil {
+		panic(err)
+	}
+	fmt.Println(string(s.Vars()), notes, s.TTL())
 	// Output:
 	// created: true
-	// {"notes":["milk"]} 30m0s
+	// {"notes":["milk"]} [milk] 30m0s
 }
 
 func ExampleStore_Update() {

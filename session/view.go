@@ -189,6 +189,19 @@ func appendJSONString(dst, key []byte) []byte {
 	return append(dst, '"')
 }
 
+// DecodeVar decodes one variable into what v points to, as encoding/json does,
+// and reports whether there is one.
+func (s *Session) DecodeVar(key string, v any) (ok bool, err error) {
+	text, ok := s.Var(key)
+	if !ok {
+		return false, nil
+	}
+	if err := json.Unmarshal(text, v); err != nil {
+		return true, fmt.Errorf("decode variable %q of session %q: %w", key, s.ID(), err)
+	}
+	return true, nil
+}
+
 // Var returns the JSON text of one variable. It is shared and must not be
 // modified.
 func (s *Session) Var(key string) (value json.RawMessage, ok bool) {

@@ -202,6 +202,8 @@ func (o *opener) claim() (complete bool, err error) {
 	if err != nil {
 		return false, diskError(err)
 	}
+	// The root of a mounted volume is empty but for this.
+	names = slices.DeleteFunc(names, func(name string) bool { return name == "lost+found" })
 	switch {
 	case slices.Contains(names, markName):
 		return true, o.checkMark()

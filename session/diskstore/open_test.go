@@ -367,3 +367,20 @@ func TestOpenRefusedAtAnyStep(t *testing.T) {
 		}
 	}
 }
+
+// The root of a mounted volume holds a directory that is the file system's own.
+func TestOpenRootOfAVolume(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "lost+found"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		st, err := diskstore.Open(t.Context(), dir, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := st.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
