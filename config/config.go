@@ -167,7 +167,7 @@ func (p Pool) WorkerCount() int {
 	if p.Workers > 0 {
 		return p.Workers
 	}
-	return runtime.NumCPU()
+	return runtime.GOMAXPROCS(0) // as limited by the container
 }
 
 // Environ is Env in the form of os.Environ, sorted.

@@ -49,15 +49,15 @@ func testFaults(t *testing.T, seed uint64) {
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
-		switch {
-		case chance(5): // the answer is lost
+		switch fault := upTo(100); {
+		case fault < 5: // the answer is lost
 			if _, err := next(ctx, id, b); err != nil {
 				return 0, err
 			}
 			return 0, driver.ErrUnknown
-		case chance(5): // the write is lost
+		case fault < 10: // the write is lost
 			return 0, driver.ErrUnknown
-		case chance(25): // the write comes late, if its condition still holds
+		case fault < 35: // the write comes late, if its condition still holds
 			sent := *b
 			sent.Record = nil
 			delay := upTo(30 * time.Millisecond)
@@ -66,7 +66,7 @@ func testFaults(t *testing.T, seed uint64) {
 				_, _ = next(context.WithoutCancel(ctx), id, &sent) // nobody hears the answer
 			})
 			return 0, driver.ErrUnknown
-		case chance(5):
+		case fault < 40:
 			return 0, driver.ErrUnavailable
 		}
 		return next(ctx, id, b)

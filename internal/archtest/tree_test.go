@@ -160,6 +160,7 @@ func docProblems(files []source) []string {
 var sleepers = map[string]string{
 	"worker/process/main_test.go": "a process that does nothing for ever is what the test kills",
 	"worker/frames/peer_test.go":  "a peer that answers nothing for ever is what the test kills",
+	"session/faults_test.go":      "its faulty driver runs inside synctest.Test, in functions of its own",
 	"worker/model_test.go":        "its model runs inside synctest.Test, in functions of its own",
 }
 

@@ -13,6 +13,9 @@ from .programs import ProgramInfo, Programs
 _MISSING = object()
 _IMMUTABLE = frozenset((str, int, float, bool, type(None)))
 
+# The longest name of a variable, in bytes of UTF-8; the store's limit.
+MAX_NAME = 512
+
 # How many sessions' state a worker keeps between calls.
 HELD_SESSIONS = 1024
 
@@ -185,6 +188,8 @@ class Vars(MutableMapping):
         self._writable(name)
         if not isinstance(name, str):
             raise TypeError(f"names of session variables are str, not {type(name).__name__}")
+        if not 0 < len(name.encode(errors="surrogatepass")) <= MAX_NAME:
+            raise ValueError(f"names of session variables have 1 to {MAX_NAME} bytes of UTF-8, not {name[:40]!r}")
         self._touched[name] = value
         self._deleted.discard(name)
 

@@ -152,6 +152,10 @@ class VarsTest(unittest.TestCase):
             self.assertEqual(caught.exception.path, path)
         with self.assertRaises(TypeError):
             self.session.vars[1] = 1
+        for name in ("", "x" * 513, "ä" * 257):  # the store would refuse it after the tool has run
+            with self.assertRaises(ValueError):
+                self.session.vars[name] = 1
+        self.session.vars["ä" * 256] = 1
 
     def test_odd_names(self):
         self.session.vars["$bytes"] = 1
