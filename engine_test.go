@@ -198,7 +198,8 @@ func TestHostTools(t *testing.T) {
 				}
 				return in.X * 2, nil
 			},
-			"fail": func(context.Context, json.RawMessage) (any, error) { return nil, errors.New("no luck today") },
+			"panic": func(context.Context, json.RawMessage) (any, error) { panic("out of luck") },
+			"fail":  func(context.Context, json.RawMessage) (any, error) { return nil, errors.New("no luck today") },
 			// Calls back into the session whose call it serves.
 			"nested": func(ctx context.Context, _ json.RawMessage) (any, error) {
 				_, err := e.ExecuteInSession(ctx, "s", "remember", snakepit.Args{"text": "nested"})
@@ -212,6 +213,10 @@ func TestHostTools(t *testing.T) {
 	_, err := e.Execute(t.Context(), "ask", snakepit.Args{"name": "fail"})
 	if fault, ok := errors.AsType[*worker.ToolError](err); !ok || !strings.Contains(fault.Message, "no luck today") {
 		t.Errorf("failing host tool: %v", err)
+	}
+	_, err = e.Execute(t.Context(), "ask", snakepit.Args{"name": "panic"})
+	if fault, ok := errors.AsType[*worker.ToolError](err); !ok || !strings.Contains(fault.Message, "panic: out of luck") {
+		t.Errorf("panicking host tool: %v", err)
 	}
 	inSession(t, e, "s", "ask", snakepit.Args{"name": "nested"})
 	if got := decode[notes](t, inSession(t, e, "s", "recall", nil)); !slices.Equal(got.Notes, []string{"nested"}) {

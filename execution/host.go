@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"runtime/debug"
 	"slices"
 	"sync"
 
@@ -134,7 +135,7 @@ func (h *callHost) CallTool(ctx context.Context, name string, args json.RawMessa
 	if !ok {
 		return nil, fmt.Errorf("call host tool %q: %w", name, worker.ErrHostToolNotFound)
 	}
-	value, err := tool(ctx, args)
+	value, err := tool.run(ctx, args)
 	if err != nil {
 		return nil, fmt.Errorf("host tool %q: %w", name, err)
 	}
@@ -143,6 +144,16 @@ func (h *callHost) CallTool(ctx context.Context, name string, args json.RawMessa
 		return nil, fmt.Errorf("host tool %q: encode its result: %w", name, err)
 	}
 	return encoded, nil
+}
+
+// run turns a panic into an error: it is the call's failure, not the process's.
+func (t HostTool) run(ctx context.Context, args json.RawMessage) (value any, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+		}
+	}()
+	return t(ctx, args)
 }
 
 // changes returns the program changes of the call for its commit.
