@@ -22,7 +22,7 @@ type pythonWorkers struct {
 	runDir   string
 	logger   *slog.Logger
 	launcher *process.Launcher
-	library  string
+	sdk      string
 }
 
 func newPython(cfg Config) *pythonWorkers {
@@ -52,7 +52,7 @@ func (w *pythonWorkers) transport(ctx context.Context, cfg PoolConfig) (worker.T
 		return nil, err
 	}
 	env := append([]string{
-		"PYTHONPATH=" + searchPath(w.library, cfg.PythonPath),
+		"PYTHONPATH=" + searchPath(w.sdk, cfg.PythonPath),
 		"PYTHONUNBUFFERED=1",
 	}, cfg.Env...)
 	return frames.New(frames.Options{
@@ -73,7 +73,7 @@ func (w *pythonWorkers) prepare() error {
 	if w.launcher != nil {
 		return nil
 	}
-	library, err := python.Unpack(w.runDir)
+	sdk, err := python.Unpack(w.runDir)
 	if err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func (w *pythonWorkers) prepare() error {
 	if err != nil {
 		return err
 	}
-	w.library, w.launcher = library, launcher
+	w.sdk, w.launcher = sdk, launcher
 	return nil
 }
 
