@@ -184,8 +184,8 @@ func (e *Engine) ExecuteInSession(ctx context.Context, sessionID, tool string, a
 	return e.run(ctx, sessionID, tool, args, nil, opts)
 }
 
-// Stream runs a tool outside any session and yields its chunks as they come.
-// An error ends the sequence; leaving the loop early cancels the tool.
+// Stream runs a tool outside any session and yields its chunks as they come,
+// or the result of a tool that does not stream. An error ends the sequence; leaving the loop early cancels the tool.
 func (e *Engine) Stream(ctx context.Context, tool string, args any, opts ...CallOption) iter.Seq2[*Chunk, error] {
 	return e.stream(ctx, "", tool, args, opts)
 }
@@ -211,14 +211,18 @@ var errLeft = errors.New("the consumer left")
 
 func (e *Engine) stream(ctx context.Context, sessionID, tool string, args any, opts []CallOption) iter.Seq2[*Chunk, error] {
 	return func(yield func(*Chunk, error) bool) {
-		_, err := e.StreamFunc(ctx, sessionID, tool, args, func(c *Chunk) error {
+		res, err := e.StreamFunc(ctx, sessionID, tool, args, func(c *Chunk) error {
 			if !yield(c, nil) {
 				return errLeft
 			}
 			return nil
 		}, opts...)
-		if err != nil && !errors.Is(err, errLeft) {
+		switch {
+		case errors.Is(err, errLeft):
+		case err != nil:
 			yield(nil, err)
+		case string(res.Value) != "null": // a tool that does not stream
+			yield(&Chunk{Value: res.Value, Attachments: res.Attachments}, nil)
 		}
 	}
 }

@@ -246,6 +246,20 @@ func TestReadOnlyCallsOverlap(t *testing.T) {
 	}
 }
 
+func TestStreamOfAToolThatDoesNotStream(t *testing.T) {
+	e := openEngine(t, nil)
+	var got []string
+	for chunk, err := range e.StreamInSession(t.Context(), "s", "remember", snakepit.Args{"text": "a"}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, string(chunk.Value))
+	}
+	if len(got) != 1 || !strings.Contains(got[0], `"count":1`) {
+		t.Errorf("the stream was %q", got)
+	}
+}
+
 func TestStreamCommitsAtItsEnd(t *testing.T) {
 	e := openEngine(t, nil)
 	ctx := t.Context()

@@ -120,18 +120,23 @@ func (c *Client) StreamFunc(ctx context.Context, call Call, fn func(*Chunk) erro
 // errLeft ends a stream whose consumer left its loop.
 var errLeft = errors.New("the consumer left")
 
-// Stream runs a tool and yields its chunks as they come. An error ends the
+// Stream runs a tool and yields its chunks as they come, or the result of a
+// tool that does not stream. An error ends the
 // sequence; leaving the loop early cancels the tool.
 func (c *Client) Stream(ctx context.Context, call Call) iter.Seq2[*Chunk, error] {
 	return func(yield func(*Chunk, error) bool) {
-		_, err := c.StreamFunc(ctx, call, func(chunk *Chunk) error {
+		res, err := c.StreamFunc(ctx, call, func(chunk *Chunk) error {
 			if !yield(chunk, nil) {
 				return errLeft
 			}
 			return nil
 		})
-		if err != nil && !errors.Is(err, errLeft) {
+		switch {
+		case errors.Is(err, errLeft):
+		case err != nil:
 			yield(nil, err)
+		case string(res.Value) != "null": // a tool that does not stream
+			yield(&Chunk{Value: res.Value, Attachments: res.Attachments}, nil)
 		}
 	}
 }
