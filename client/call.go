@@ -121,8 +121,8 @@ func (c *Client) StreamFunc(ctx context.Context, call Call, fn func(*Chunk) erro
 var errLeft = errors.New("the consumer left")
 
 // Stream runs a tool and yields its chunks as they come, or the result of a
-// tool that does not stream. An error ends the
-// sequence; leaving the loop early cancels the tool.
+// tool that does not stream. An error ends the sequence; leaving the loop early
+// cancels the tool.
 func (c *Client) Stream(ctx context.Context, call Call) iter.Seq2[*Chunk, error] {
 	return func(yield func(*Chunk, error) bool) {
 		res, err := c.StreamFunc(ctx, call, func(chunk *Chunk) error {
