@@ -57,7 +57,7 @@ func BenchmarkMemoryUpdate(b *testing.B) {
 }
 
 // ratio runs ours b.N times from 64 callers, and a limit as often in the same
-// process, and reports how close ours comes. The two take turns, so that what
+// process, and reports our time over its time. The two take turns, so that what
 // else the machine does meets both alike.
 func ratio(b *testing.B, ours, limit func(*rand.Rand) error) {
 	const turns = 8
@@ -96,7 +96,7 @@ func ratio(b *testing.B, ours, limit func(*rand.Rand) error) {
 	b.StopTimer()
 	b.ReportMetric(float64(b.N)/took.Seconds(), "ops/s")
 	b.ReportMetric(float64(b.N)/best.Seconds(), "limit-ops/s")
-	b.ReportMetric(float64(best)/float64(took), "x-limit")
+	b.ReportMetric(float64(took)/float64(best), "x-limit")
 }
 
 func benchVars() map[string]json.RawMessage {
