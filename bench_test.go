@@ -3,8 +3,11 @@ package snakepit_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -94,3 +97,65 @@ func median(d []time.Duration) time.Duration {
 }
 
 func us(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }
+
+// BenchmarkManySessions is the throughput of two workers for 64 callers whose
+// calls change one variable in one of 1,000 sessions. Its limit on memory is the
+// same calls without sessions, on disk the same on memory. They take turns in
+// one run.
+func BenchmarkManySessions(b *testing.B) {
+	const callers, sessions, turn = 64, 1000, 1280
+	open := func(store driver.Store) *snakepit.Engine {
+		return openEngine(b, func(cfg *snakepit.Config) { cfg.Store = store; cfg.Pools[0].Workers = 2 })
+	}
+	durable, err := diskstore.Open(b.Context(), b.TempDir(), nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	memory, disk := open(memstore.New()), open(durable)
+	plain := func(n int) error {
+		_, err := memory.Execute(b.Context(), "echo", json.RawMessage(fmt.Sprintf(`{"value":"%d"}`, n)))
+		return err
+	}
+	in := func(e *snakepit.Engine) func(int) error {
+		return func(n int) error {
+			id := fmt.Sprintf("session-%03d", rand.IntN(sessions))
+			_, err := e.ExecuteInSession(b.Context(), id, "store_in_session", json.RawMessage(fmt.Sprintf(`{"value":"%d"}`, n)))
+			return err
+		}
+	}
+	calls := 0
+	timed := func(f func(int) error) time.Duration {
+		began := time.Now()
+		var running sync.WaitGroup
+		for c := range callers {
+			running.Go(func() {
+				for i := range turn / callers {
+					if err := f(calls + c*turn + i); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+		}
+		running.Wait()
+		calls += callers * turn
+		return time.Since(began)
+	}
+	timed(in(memory)) // creates most sessions
+	timed(in(disk))
+	var took [3]time.Duration
+	turns := 0
+	for b.Loop() {
+		turns++
+		for i, f := range []func(int) error{plain, in(memory), in(disk)} {
+			took[i] += timed(f)
+		}
+	}
+	perSecond := func(d time.Duration) float64 { return float64(turns*turn) / d.Seconds() }
+	for i, unit := range [...]string{"plain-calls/s", "memory-calls/s", "disk-calls/s"} {
+		b.ReportMetric(perSecond(took[i]), unit)
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(took[1].Seconds()/took[0].Seconds(), "x-limit")
+	b.ReportMetric(took[2].Seconds()/took[1].Seconds(), "x-memory")
+}
