@@ -38,6 +38,7 @@ import (
 	"github.com/snakepit-go/snakepit/config"
 	"github.com/snakepit-go/snakepit/health"
 	"github.com/snakepit-go/snakepit/internal/lifecycle"
+	"github.com/snakepit-go/snakepit/internal/logqueue"
 	"github.com/snakepit-go/snakepit/server"
 	"github.com/snakepit-go/snakepit/telemetry"
 )
@@ -48,13 +49,16 @@ const (
 	answerTimeout = 2 * time.Second
 	// closeTimeout is what Run allows beyond the drain timeout.
 	closeTimeout = 30 * time.Second
+	// logTimeout is how long the end of the log may take to reach its reader.
+	logTimeout = time.Second
 )
 
 // Options are what a program that runs the daemon gives it beside the configuration.
 type Options struct {
-	// Stderr receives the log in the form that the configuration says; nil discards it.
+	// Stderr receives the log in the form that the configuration says; nil discards it. A writer that is stuck or fails
+	// holds nothing up: records that do not fit into a queue of 1 MiB are dropped, counted, and told of later.
 	Stderr io.Writer
-	// Logger replaces the log made from the configuration.
+	// Logger replaces the log made from the configuration. Its handler must not wait for a reader: calls log.
 	Logger *slog.Logger
 	// Registerer receives the metrics instead of a registry of the daemon's own, whose metrics it serves at /metrics;
 	// with one of the program's, that is the program's to do.
@@ -68,6 +72,7 @@ type App struct {
 	config config.Config
 	opts   Options
 	log    *slog.Logger
+	queue  *logqueue.Queue // before Options.Stderr; nil if the log is the program's
 	health *health.Registry
 
 	started atomic.Bool
@@ -90,11 +95,10 @@ func New(c config.Config, opts Options) (*App, error) {
 		if stderr == nil {
 			stderr = io.Discard
 		}
-		log, err := newLogger(c.Log, stderr)
-		if err != nil {
+		var err error
+		if a.log, a.queue, err = newLogger(c.Log, stderr); err != nil {
 			return nil, fmt.Errorf("configuration: log: %w", err)
 		}
-		a.log = log
 	}
 	return a, nil
 }
@@ -119,7 +123,9 @@ func (a *App) Start(ctx context.Context) error {
 	if err := a.start(ctx); err != nil {
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 		defer cancel()
-		return errors.Join(err, a.stack.Stop(undo))
+		err = errors.Join(err, a.stack.Stop(undo))
+		a.flushLog()
+		return err
 	}
 	a.log.Info("ready", "address", a.Address(), "store", a.config.StoreDriver())
 	return nil
@@ -139,6 +145,11 @@ func (a *App) start(ctx context.Context) error {
 	}
 	if err := registry.Register(telemetry.Pools(a.engine.Pools)); err != nil {
 		return fmt.Errorf("register metrics: %w", err)
+	}
+	if a.queue != nil {
+		if err := registry.Register(telemetry.Log(a.queue.Dropped)); err != nil {
+			return fmt.Errorf("register metrics: %w", err)
+		}
 	}
 	a.addChecks()
 	a.serve(metrics)
@@ -247,7 +258,18 @@ func (a *App) Stop(ctx context.Context) error {
 	a.log.Info("stopping")
 	err := a.stack.Stop(ctx)
 	a.log.Info("stopped")
+	a.flushLog()
 	return err
+}
+
+// flushLog gives the end of the log a moment to reach its reader. If there is none any more, nobody can be told.
+func (a *App) flushLog() {
+	if a.queue == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), logTimeout)
+	defer cancel()
+	_ = a.queue.Flush(ctx)
 }
 
 // URL is where clients of a started daemon find it.

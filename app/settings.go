@@ -1,28 +1,41 @@
 package app
 
 import (
+	"bytes"
 	"io"
 	"log/slog"
 
 	"github.com/snakepit-go/snakepit"
 	"github.com/snakepit-go/snakepit/config"
 	"github.com/snakepit-go/snakepit/internal/correlation"
+	"github.com/snakepit-go/snakepit/internal/logqueue"
 	"github.com/snakepit-go/snakepit/session"
 )
 
 // The functions of this file turn settings into the options of the parts, field by field.
 
-func newLogger(c config.Log, w io.Writer) (*slog.Logger, error) {
+// logQueueBytes is how much of the log may wait for a reader that is slow or stuck.
+const logQueueBytes = 1 << 20
+
+// newLogger returns a logger that never waits for the reader of w, and the queue that stands between them.
+func newLogger(c config.Log, w io.Writer) (*slog.Logger, *logqueue.Queue, error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	options := &slog.HandlerOptions{Level: level}
-	var handler slog.Handler = slog.NewTextHandler(w, options)
-	if c.Format == "json" {
-		handler = slog.NewJSONHandler(w, options)
+	handlerFor := func(w io.Writer) slog.Handler {
+		options := &slog.HandlerOptions{Level: level}
+		if c.Format == "json" {
+			return slog.NewJSONHandler(w, options)
+		}
+		return slog.NewTextHandler(w, options)
 	}
-	return slog.New(correlation.NewHandler(handler)), nil
+	queue := logqueue.New(w, logQueueBytes, func(dropped uint64) []byte {
+		var text bytes.Buffer
+		slog.New(handlerFor(&text)).Error("log records dropped: the reader of the log was stuck or gone", "records", dropped)
+		return text.Bytes()
+	})
+	return slog.New(correlation.NewHandler(handlerFor(queue))), queue, nil
 }
 
 func sessionOptions(c config.Sessions) session.Options {

@@ -8,6 +8,14 @@ import (
 	"github.com/snakepit-go/snakepit"
 )
 
+// Log returns a collector of how many log records were dropped because nobody
+// read them, which it asks for when it is scraped.
+func Log(dropped func() uint64) prometheus.Collector {
+	return prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "snakepit_log_records_dropped_total", Help: "Log records dropped because the reader of the log was stuck or gone.",
+	}, func() float64 { return float64(dropped()) })
+}
+
 // Pools returns a collector of the state of pools, which it reads when it is
 // scraped.
 func Pools(read func() []snakepit.PoolInfo) prometheus.Collector {

@@ -36,6 +36,7 @@ func used(t testing.TB) (*prometheus.Registry, *telemetry.Metrics) {
 	reg.MustRegister(telemetry.Pools(func() []snakepit.PoolInfo {
 		return []snakepit.PoolInfo{{Name: "default", Size: 4, Ready: 3, Busy: 2, Queued: 1, QueueTimeouts: 5}}
 	}))
+	reg.MustRegister(telemetry.Log(func() uint64 { return 7 }))
 	w := m.Workers()
 	w.CallDone("default", "ok", time.Millisecond, time.Second)
 	w.WorkerStarted("default", "default-1", time.Second)
@@ -99,6 +100,9 @@ func TestMetricNames(t *testing.T) {
 func TestValues(t *testing.T) {
 	reg, _ := used(t)
 	err := testutil.GatherAndCompare(reg, strings.NewReader(`
+# HELP snakepit_log_records_dropped_total Log records dropped because the reader of the log was stuck or gone.
+# TYPE snakepit_log_records_dropped_total counter
+snakepit_log_records_dropped_total 7
 # HELP snakepit_session_operations_total Operations on the session store.
 # TYPE snakepit_session_operations_total counter
 snakepit_session_operations_total{driver="memory",op="create",result="ok"} 2
@@ -116,7 +120,7 @@ snakepit_pool_workers{pool="default",state="ready"} 3
 # HELP snakepit_pool_queue_timeouts_total Callers who waited too long for a worker.
 # TYPE snakepit_pool_queue_timeouts_total counter
 snakepit_pool_queue_timeouts_total{pool="default"} 5
-`), "snakepit_session_operations_total", "snakepit_sessions_total", "snakepit_pool_workers", "snakepit_pool_queue_timeouts_total")
+`), "snakepit_log_records_dropped_total", "snakepit_session_operations_total", "snakepit_sessions_total", "snakepit_pool_workers", "snakepit_pool_queue_timeouts_total")
 	if err != nil {
 		t.Error(err)
 	}

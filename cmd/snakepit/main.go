@@ -6,7 +6,8 @@
 // users, generated from the help texts by go test ./cmd/snakepit -update.
 //
 // Commands keep no global state and print to the writers they are given, so tests run any number of them in one
-// process. The first SIGINT or SIGTERM ends the context of the running command; the second one makes serve wait no longer.
+// process. The first SIGINT, SIGTERM or SIGHUP ends the context of the running command; another SIGINT or SIGTERM makes
+// serve wait no longer.
 package main
 
 import (
@@ -32,26 +33,42 @@ func realMain() int {
 	}, os.Args[1:])
 }
 
-// signals returns a context that the first SIGINT or SIGTERM ends, and a channel that the second one closes. A third one
-// ends the process as if there were no handler.
+// signals returns a context that the first SIGINT, SIGTERM or SIGHUP ends, and a channel that the second one closes. A
+// third one ends the process as if there were no handler. SIGHUP counts only as the first: a terminal that goes away
+// sends it more than once, and that is nobody's impatience. Under nohup it stays ignored.
 func signals() (ctx context.Context, force <-chan struct{}, stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	received := make(chan os.Signal, 2)
+	received, hangup := make(chan os.Signal, 2), make(chan os.Signal, 1)
 	signal.Notify(received, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(hangup, syscall.SIGHUP)
+	}
 	forced, done := make(chan struct{}), make(chan struct{})
 	go func() {
-		for _, act := range []func(){cancel, func() { close(forced); signal.Stop(received) }} {
-			select {
-			case <-received:
-				act()
-			case <-done:
-				return
-			}
+		select {
+		case <-received:
+		case <-hangup:
+		case <-done:
+			return
+		}
+		cancel()
+		select {
+		case <-received:
+			close(forced)
+			signal.Stop(received)
+		case <-done:
 		}
 	}()
 	return ctx, forced, func() {
 		signal.Stop(received)
+		signal.Stop(hangup)
 		close(done)
 		cancel()
 	}
+}
+
+// surviveBrokenPipe makes a write to standard output or standard error whose reader is gone fail, where it would end
+// the process. Processes started from here on are not affected, as they would be by ignoring the signal.
+func surviveBrokenPipe() {
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -15,8 +16,29 @@ func run(ctx context.Context, e env, args []string) int {
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	code := codeOf(ctx, err)
-	report(e.stderr, cmd, err, code)
+	await(apart(func() { report(e.stderr, cmd, err, code) }))
 	return int(code)
+}
+
+// readerPatience is how long the end of a command waits for who reads its output.
+const readerPatience = 5 * time.Second
+
+// apart runs a function that writes in a goroutine of its own, and says when it is done.
+func apart(write func()) <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		write()
+	}()
+	return done
+}
+
+// await waits until something is written, or leaves it behind because its reader is stuck.
+func await(written <-chan struct{}) {
+	select {
+	case <-written:
+	case <-time.After(readerPatience):
+	}
 }
 
 func newRoot(e env) *cobra.Command {

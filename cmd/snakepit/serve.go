@@ -31,7 +31,12 @@ served. The log goes to standard error. If the tools cannot be loaded, their
 traceback is shown and the command ends.
 
 At the signal, new calls are refused and running ones have
-shutdown.drain_timeout to end. A second signal ends them at once.
+shutdown.drain_timeout to end. A second signal ends them at once. SIGHUP, which
+a terminal sends when it goes away, stops the server in the same way; under
+nohup it is ignored.
+
+A reader of the log that is stuck or gone holds nothing up: records that find no
+room are dropped and counted.
 
 Sessions live in memory and end with the process, unless --data names a
 directory. Only this machine can reach the server, unless --allow-remote is
@@ -54,6 +59,7 @@ func runServe(ctx context.Context, opts serveOptions, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	surviveBrokenPipe()
 	a, err := app.New(c, app.Options{Stderr: opts.stderr})
 	if err != nil {
 		return err
@@ -61,7 +67,8 @@ func runServe(ctx context.Context, opts serveOptions, out io.Writer) error {
 	if err := a.Start(ctx); err != nil {
 		return err
 	}
-	fmt.Fprintln(out, readyLine(a, c))
+	announced := apart(func() { fmt.Fprintln(out, readyLine(a, c)) })
+	defer await(announced)
 
 	failed := a.Wait(ctx)
 	stopping, cancel := context.WithCancel(context.WithoutCancel(ctx))

@@ -28,6 +28,7 @@ var only = []Only{
 	{"./internal/value", nil, "internal parts stand on the standard library"},
 	{"./internal/wireerr", []Pattern{"./session", "./execution", "./worker", "./api/...", "connectrpc.com/connect", "google.golang.org/protobuf/..."},
 		"one table of errors for both ends of the wire"},
+	{"./internal/logqueue", nil, "internal parts stand on the standard library"},
 	{"./internal/lifecycle", nil, "internal parts stand on the standard library"},
 	{"./internal/testenv", nil, "internal parts stand on the standard library"},
 	{"./internal/archtest", nil, "internal parts stand on the standard library"},
