@@ -107,6 +107,25 @@ func (s *Store) Item(ctx context.Context, id, key string) ([]byte, error) {
 	return data, nil
 }
 
+// GetItems implements driver.Store. Contents are replaced as a whole, so what
+// is found in one of them was there in one instant.
+func (s *Store) GetItems(ctx context.Context, id string, _ driver.Read, keys []string) (*driver.Record, [][]byte, error) {
+	c, err := s.read(ctx, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	if c.record == nil {
+		return nil, nil, driver.ErrNotFound
+	}
+	data := make([][]byte, len(keys))
+	for i, key := range keys {
+		if item, ok := c.items[key]; ok {
+			data[i] = append([]byte{}, item...) // not nil, also if it is empty
+		}
+	}
+	return c.record, data, nil
+}
+
 // read returns the contents of one session, empty if there is none.
 func (s *Store) read(ctx context.Context, id string) (*contents, error) {
 	if err := s.ready(ctx); err != nil {
@@ -155,7 +174,8 @@ func (s *Store) Apply(ctx context.Context, id string, b *driver.Batch) (driver.R
 	if old.record != nil {
 		current = old.record.Revision
 	}
-	if err := b.Permits(current); err != nil {
+	has := func(key string) bool { _, ok := old.items[key]; return ok }
+	if err := b.Permits(current, has); err != nil {
 		return 0, err
 	}
 

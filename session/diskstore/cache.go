@@ -1,9 +1,13 @@
 package diskstore
 
 import (
+	"errors"
+	"fmt"
 	"hash/maphash"
 	"sync"
 	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/snakepit-go/snakepit/session/driver"
 )
@@ -114,6 +118,32 @@ func (s *Store) evictOne(sh *shard) {
 			return
 		}
 		sh.hand++
+	}
+}
+
+// lockItems is lockCurrent that also returns the bytes of items as they are
+// while the lock is held, nil for those that do not exist.
+func (s *Store) lockItems(sh *shard, id string, keys []string) (*driver.Record, [][]byte, error) {
+	data := make([][]byte, len(keys))
+	for {
+		sh.mu.RLock()
+		before := sh.writes
+		sh.mu.RUnlock()
+		for i, key := range keys {
+			var err error
+			data[i], err = s.value(itemKey(rangeItem, id, key))
+			if err != nil && !errors.Is(err, pebble.ErrNotFound) {
+				return nil, nil, s.readError(fmt.Sprintf("item %q", key), id, err)
+			}
+		}
+		r, err := s.lockCurrent(sh, id)
+		if err != nil {
+			return nil, nil, err
+		}
+		if sh.writes == before {
+			return r, data, nil
+		}
+		sh.mu.Unlock() // the items may be older than the record
 	}
 }
 

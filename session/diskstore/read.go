@@ -141,6 +141,29 @@ func (s *Store) Item(ctx context.Context, id, key string) ([]byte, error) {
 	return data, nil
 }
 
+// GetItems implements driver.Store.
+func (s *Store) GetItems(ctx context.Context, id string, _ driver.Read, keys []string) (*driver.Record, [][]byte, error) {
+	if err := s.begin(ctx); err != nil {
+		return nil, nil, err
+	}
+	defer s.end()
+	sh := s.shard(id)
+	r, data, err := s.lockItems(sh, id, keys)
+	if err != nil {
+		return nil, nil, err
+	}
+	pending := sh.pending[id]
+	sh.mu.Unlock()
+	s.trim()
+	if err := s.settled(ctx, pending); err != nil {
+		return nil, nil, err
+	}
+	if r == nil {
+		return nil, nil, driver.ErrNotFound
+	}
+	return r, data, nil
+}
+
 // Items implements driver.Store.
 func (s *Store) Items(ctx context.Context, after driver.ItemRef, limit int) ([]driver.ItemInfo, error) {
 	if err := s.begin(ctx); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -122,12 +123,17 @@ func (s *Store) nextRevision(set func(key, value []byte)) driver.Revision {
 func (s *Store) enter(w *write, revision driver.Revision, b *driver.Batch) (refusedBy *write, err error) {
 	sh := w.shard
 	var old *driver.Record
-	if b.Head != nil || b.Delete || b.If != driver.IfAny {
-		if old, err = s.lockCurrent(sh, w.id); err != nil {
-			return nil, err
-		}
-	} else {
+	var present [][]byte
+	switch {
+	case len(b.Absent) > 0:
+		old, present, err = s.lockItems(sh, w.id, b.Absent)
+	case b.Head != nil || b.Delete || b.If != driver.IfAny:
+		old, err = s.lockCurrent(sh, w.id)
+	default:
 		sh.mu.Lock()
+	}
+	if err != nil {
+		return nil, err
 	}
 	defer sh.mu.Unlock()
 
@@ -135,7 +141,7 @@ func (s *Store) enter(w *write, revision driver.Revision, b *driver.Batch) (refu
 	if old != nil {
 		current = old.Revision
 	}
-	if err := b.Permits(current); err != nil {
+	if err := b.Permits(current, func(key string) bool { return present[slices.Index(b.Absent, key)] != nil }); err != nil {
 		return sh.pending[w.id], err
 	}
 	switch {

@@ -29,7 +29,7 @@ func (b *Batch) Check(limits Limits) error {
 		}
 		total += len(item.Data)
 	}
-	items := len(b.Put) + len(b.Drop)
+	items := len(b.Put) + len(b.Drop) + len(b.Absent)
 	switch {
 	case len(b.Head) > limits.Head:
 		return fmt.Errorf("head of %d bytes, at most %d: %w", len(b.Head), limits.Head, ErrTooLarge)
@@ -54,16 +54,22 @@ func (b *Batch) Check(limits Limits) error {
 	return nil
 }
 
-// Permits returns nil if the condition of the batch holds for a record at the
-// given revision, zero if there is none; otherwise ErrExists or ErrConflict.
-// A driver calls it under whatever keeps the record as it is until the batch
-// is applied.
-func (b *Batch) Permits(current Revision) error {
+// Permits returns nil if the conditions of the batch hold for a record at the
+// given revision, zero if there is none, and for the items that has knows;
+// otherwise ErrExists or ErrConflict for the record, or else ErrItemExists.
+// A driver calls it under whatever keeps record and items as they are until
+// the batch is applied. Has is asked only for the keys of Absent.
+func (b *Batch) Permits(current Revision, has func(key string) bool) error {
 	switch {
 	case b.If == IfAbsent && current != 0:
 		return ErrExists
 	case b.If == IfRevision && current != b.Revision:
 		return ErrConflict
+	}
+	for _, key := range b.Absent {
+		if has(key) {
+			return fmt.Errorf("item %q: %w", key, ErrItemExists)
+		}
 	}
 	return nil
 }

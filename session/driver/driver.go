@@ -48,6 +48,14 @@ type Store interface {
 	// a weaker one); ErrCorrupt; ErrUnavailable; the context's error.
 	Get(ctx context.Context, id string, read Read) (*Record, error)
 
+	// GetItems is Get together with the bytes of items of the session, all as
+	// they were in one instant: data[i] is that of keys[i], nil if there is no
+	// such item, and not nil if it is empty. The caller does not change them.
+	// There are few keys, and most often none of them exists.
+	//
+	// Errors: as those of Get; ErrNotFound is about the record.
+	GetItems(ctx context.Context, id string, read Read, keys []string) (record *Record, data [][]byte, err error)
+
 	// Apply executes a batch on one session atomically: all of it or none,
 	// visible in one instant. It returns the record's new revision, or 0 if
 	// the batch stored no record (a delete, or items alone).
@@ -57,7 +65,7 @@ type Store interface {
 	//
 	// Errors: ErrExists (If is IfAbsent and the record exists); ErrConflict
 	// (If is IfRevision and the record has another revision, or is absent);
-	// ErrTooLarge; ErrUnavailable (nothing was written); ErrUnknown (it may
+	// ErrItemExists (If holds, and an item of Absent exists); ErrTooLarge; ErrUnavailable (nothing was written); ErrUnknown (it may
 	// have been written); the context's error (nothing was written).
 	Apply(ctx context.Context, id string, batch *Batch) (Revision, error)
 
@@ -157,6 +165,10 @@ type Batch struct {
 	// an absent one is no error. The same key is never in both.
 	Put  []Item
 	Drop []string
+
+	// Absent names items that must not exist, checked in the same instant as
+	// If. A key of Put may be among them: it is then stored at most once.
+	Absent []string
 
 	// Op identifies this write; the caller keeps it in the head too. A driver
 	// whose backend removes duplicates by message id may use it for that.

@@ -14,6 +14,8 @@ var (
 	ErrExists = errors.New("already exists")
 	// ErrConflict: the record is not at the required revision.
 	ErrConflict = errors.New("revision conflict")
+	// ErrItemExists: an item exists, and the batch required its absence.
+	ErrItemExists = errors.New("item already exists")
 	// ErrUnavailable: the backend cannot serve now; nothing was written.
 	ErrUnavailable = errors.New("unavailable")
 	// ErrUnknown: the write may or may not have been made.

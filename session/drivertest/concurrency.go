@@ -53,6 +53,21 @@ func testConcurrency(t *testing.T, h Harness) {
 			expect(t, s, "cas", revision, fmt.Sprintf("head %d", winner), fmt.Sprintf("body %d", winner))
 		}
 	})
+	t.Run("one writer makes an item", func(t *testing.T) {
+		s := open(t, h)
+		create(t, s, "once", "head", "body")
+		for round := range 50 {
+			key := fmt.Sprint(round)
+			winner := race(t, 8, func(caller int) (bool, error) {
+				_, err := s.Apply(t.Context(), "once", &driver.Batch{Put: put(key, fmt.Sprint(caller)), Absent: []string{key}, Op: opID()})
+				if errors.Is(err, driver.ErrItemExists) {
+					return false, nil
+				}
+				return err == nil, err
+			})
+			expectItem(t, s, "once", key, fmt.Sprint(winner))
+		}
+	})
 	t.Run("no update is lost", func(t *testing.T) { testNoUpdateLost(t, open(t, h)) })
 	t.Run("a batch is never half visible", func(t *testing.T) { testNeverHalf(t, open(t, h)) })
 }
@@ -171,6 +186,13 @@ func testNeverHalf(t *testing.T, s driver.Store) {
 		a, err := s.Item(t.Context(), "half", "a")
 		if err != nil {
 			t.Fatal(err)
+		}
+		whole, items, err := s.GetItems(t.Context(), "half", driver.Read{}, []string{"a", "z"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(items[0]) != string(whole.Head) || string(items[1]) != string(whole.Head) {
+			t.Fatalf("items %q were read together with %s", items, show(whole))
 		}
 		switch {
 		case string(r.Head) != string(r.Body):

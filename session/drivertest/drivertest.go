@@ -175,6 +175,9 @@ func describe(b *driver.Batch) string {
 	for _, key := range b.Drop {
 		text += fmt.Sprintf(", drop %q", key)
 	}
+	for _, key := range b.Absent {
+		text += fmt.Sprintf(", without %q", key)
+	}
 	return text
 }
 
@@ -184,7 +187,7 @@ func class(err error) string {
 		return ""
 	}
 	for _, sentinel := range []error{
-		driver.ErrNotFound, driver.ErrExists, driver.ErrConflict, driver.ErrUnavailable, driver.ErrUnknown,
+		driver.ErrNotFound, driver.ErrExists, driver.ErrConflict, driver.ErrItemExists, driver.ErrUnavailable, driver.ErrUnknown,
 		driver.ErrUnsupported, driver.ErrTooLarge, driver.ErrInvalid, driver.ErrCorrupt, driver.ErrLocked,
 		driver.ErrClosed, context.Canceled, context.DeadlineExceeded,
 	} {

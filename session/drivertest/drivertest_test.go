@@ -39,6 +39,10 @@ var faults = map[string]struct {
 	"skips listed records":      {func(s driver.Store) driver.Store { return skipsListed{s} }, "Pages/order,_prefix,_cursor"},
 	"repeats revisions":         {func(s driver.Store) driver.Store { return newRepeatsRevisions(s) }, "Contract/revision_never_repeated"},
 	"returns stale records":     {func(s driver.Store) driver.Store { return &stale{Store: s} }, "RandomHistory"},
+	"forgets absence":           {func(s driver.Store) driver.Store { return forgetsAbsence{s} }, "Items/absence"},
+	"checks absence, then acts": {func(s driver.Store) driver.Store { return checksAbsenceFirst{s} }, "Concurrency/one_writer_makes_an_item"},
+	"reads items afterwards":    {func(s driver.Store) driver.Store { return readsItemsApart{s} }, "Concurrency/a_batch_is_never_half_visible"},
+	"takes empty for absent":    {func(s driver.Store) driver.Store { return emptyIsAbsent{s} }, "Items/with_the_record"},
 	"applies a batch in halves": {func(s driver.Store) driver.Store { return halves{s} }, "Items/a_refused_batch_changes_no_item"},
 	"deletes the items, too":    {func(s driver.Store) driver.Store { return dropsItems{s} }, "Items/with_and_without_a_record"},
 	"checks, then acts":         {func(s driver.Store) driver.Store { return checksThenActs{s} }, "Concurrency"},
@@ -124,6 +128,59 @@ func (f forgetsCondition) Apply(ctx context.Context, id string, b *driver.Batch)
 		c.If = driver.IfAny
 	}
 	return f.Store.Apply(ctx, id, &c)
+}
+
+type forgetsAbsence struct{ driver.Store }
+
+func (f forgetsAbsence) Apply(ctx context.Context, id string, b *driver.Batch) (driver.Revision, error) {
+	c := *b
+	c.Absent = nil
+	return f.Store.Apply(ctx, id, &c)
+}
+
+// checksAbsenceFirst looks for the items before it applies the batch, and not
+// in the same instant.
+type checksAbsenceFirst struct{ driver.Store }
+
+func (c checksAbsenceFirst) Apply(ctx context.Context, id string, b *driver.Batch) (driver.Revision, error) {
+	d := *b
+	d.Absent = nil
+	if d.If == driver.IfAny && d.Head == nil {
+		for _, key := range b.Absent {
+			if _, err := c.Store.Item(ctx, id, key); err == nil {
+				return 0, driver.ErrItemExists
+			}
+		}
+		runtime.Gosched() // as any I/O here would do
+	} else {
+		d.Absent = b.Absent
+	}
+	return c.Store.Apply(ctx, id, &d)
+}
+
+// readsItemsApart reads the record and then the items.
+type readsItemsApart struct{ driver.Store }
+
+func (r readsItemsApart) GetItems(ctx context.Context, id string, read driver.Read, keys []string) (*driver.Record, [][]byte, error) {
+	record, err := r.Store.Get(ctx, id, read)
+	if err != nil {
+		return nil, nil, err
+	}
+	runtime.Gosched() // as any I/O here would do
+	_, data, err := r.Store.GetItems(ctx, id, read, keys)
+	return record, data, err
+}
+
+type emptyIsAbsent struct{ driver.Store }
+
+func (e emptyIsAbsent) GetItems(ctx context.Context, id string, read driver.Read, keys []string) (*driver.Record, [][]byte, error) {
+	record, data, err := e.Store.GetItems(ctx, id, read, keys)
+	for i := range data {
+		if len(data[i]) == 0 {
+			data[i] = nil
+		}
+	}
+	return record, data, err
 }
 
 type losesBody struct{ driver.Store }
@@ -266,11 +323,12 @@ func (c checksThenActs) Apply(ctx context.Context, id string, b *driver.Batch) (
 	if r, err := c.Store.Get(ctx, id, driver.Read{}); err == nil {
 		old.Revision, old.Body = r.Revision, r.Body
 	}
-	if err := b.Permits(old.Revision); err != nil {
+	has := func(key string) bool { _, err := c.Store.Item(ctx, id, key); return err == nil }
+	if err := b.Permits(old.Revision, has); err != nil {
 		return 0, err
 	}
 	d := *b
-	d.If, d.Record = driver.IfAny, nil
+	d.If, d.Absent, d.Record = driver.IfAny, nil, nil
 	if d.Head != nil && d.Body == nil {
 		d.Body = old.Body
 	}

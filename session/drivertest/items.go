@@ -74,6 +74,56 @@ func testItems(t *testing.T, h Harness) {
 		expectNoItem(t, s, "s", "new")
 		expectNoItem(t, s, "none", "new")
 	})
+	t.Run("absence", func(t *testing.T) {
+		s := open(t, h)
+		revision := create(t, s, "s", "h", "b")
+		once := func(data string) driver.Batch {
+			return driver.Batch{If: driver.IfRevision, Revision: revision, Head: []byte("h2"), Put: put("once", data, "more", data), Absent: []string{"once"}, Op: opID()}
+		}
+		second := apply(t, s, "s", once("1"))
+		// The record's condition is looked at first.
+		refused(t, s, "s", once("2"), driver.ErrConflict)
+		late := once("2")
+		late.Revision = second
+		refused(t, s, "s", late, driver.ErrItemExists)
+		expectItem(t, s, "s", "once", "1")
+		expectItem(t, s, "s", "more", "1")
+		refused(t, s, "s", driver.Batch{Put: put("else", "2"), Absent: []string{"new", "more"}}, driver.ErrItemExists)
+		refused(t, s, "s", driver.Batch{Put: put("once", "2"), Absent: []string{"once"}}, driver.ErrItemExists)
+		refused(t, s, "s", driver.Batch{Delete: true, Absent: []string{"once"}}, driver.ErrItemExists)
+		expectNoItem(t, s, "s", "else")
+
+		// An empty item is there; one of another session is not.
+		apply(t, s, "none", driver.Batch{Put: put("empty", ""), Absent: []string{"empty", "once"}})
+		refused(t, s, "none", driver.Batch{Put: put("empty", "2"), Absent: []string{"empty"}}, driver.ErrItemExists)
+		apply(t, s, "none", driver.Batch{Drop: []string{"empty"}})
+		apply(t, s, "none", driver.Batch{Put: put("empty", "3"), Absent: []string{"empty"}})
+		expectItem(t, s, "none", "empty", "3")
+	})
+	t.Run("with the record", func(t *testing.T) {
+		s := open(t, h)
+		if r, data, err := s.GetItems(t.Context(), "s", driver.Read{}, []string{"a"}); !errors.Is(err, driver.ErrNotFound) || r != nil || data != nil {
+			t.Errorf("GetItems of nothing: %s, %q, %v", show(r), data, err)
+		}
+		apply(t, s, "s", driver.Batch{Put: put("a", "A", "empty", "")})
+		if _, _, err := s.GetItems(t.Context(), "s", driver.Read{}, []string{"a"}); !errors.Is(err, driver.ErrNotFound) {
+			t.Errorf("GetItems without a record: %v, want %v", err, driver.ErrNotFound)
+		}
+		revision := create(t, s, "s", "h", "b")
+		r, data, err := s.GetItems(t.Context(), "s", driver.Read{}, []string{"none", "a", "empty"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Revision != revision || string(r.Head) != "h" || string(r.Body) != "b" {
+			t.Errorf("GetItems gave %s", show(r))
+		}
+		if len(data) != 3 || data[0] != nil || string(data[1]) != "A" || data[2] == nil || len(data[2]) != 0 {
+			t.Errorf("GetItems gave the items %q", data)
+		}
+		if r, data, err := s.GetItems(t.Context(), "s", driver.Read{}, nil); err != nil || r.Revision != revision || len(data) != 0 {
+			t.Errorf("GetItems of no items: %s, %q, %v", show(r), data, err)
+		}
+	})
 	t.Run("items are apart", func(t *testing.T) {
 		s := open(t, h)
 		apply(t, s, "a", driver.Batch{Put: put("b/c", "1")})

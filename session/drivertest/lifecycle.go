@@ -20,6 +20,10 @@ func calls(s driver.Store) map[string]func(context.Context) error {
 			_, err := s.Get(ctx, "s", driver.Read{})
 			return err
 		},
+		"GetItems": func(ctx context.Context) error {
+			_, _, err := s.GetItems(ctx, "s", driver.Read{}, []string{"k"})
+			return err
+		},
 		"Apply": func(ctx context.Context) error {
 			_, err := s.Apply(ctx, "s", &driver.Batch{Head: []byte("written"), Body: []byte("written"), Put: put("k", "written"), Op: opID()})
 			return err
@@ -30,6 +34,10 @@ func calls(s driver.Store) map[string]func(context.Context) error {
 		},
 		"Apply of a delete": func(ctx context.Context) error {
 			_, err := s.Apply(ctx, "s", &driver.Batch{Delete: true})
+			return err
+		},
+		"Apply if an item is absent": func(ctx context.Context) error {
+			_, err := s.Apply(ctx, "s", &driver.Batch{Put: put("new", "written"), Absent: []string{"new"}})
 			return err
 		},
 		"Item": func(ctx context.Context) error {

@@ -27,6 +27,18 @@ func (m *model) Get(_ context.Context, id string, _ driver.Read) (*driver.Record
 	return nil, driver.ErrNotFound
 }
 
+func (m *model) GetItems(ctx context.Context, id string, read driver.Read, keys []string) (*driver.Record, [][]byte, error) {
+	r, err := m.Get(ctx, id, read)
+	if err != nil {
+		return nil, nil, err
+	}
+	data := make([][]byte, len(keys))
+	for i, key := range keys {
+		data[i] = m.items[driver.ItemRef{ID: id, Key: key}]
+	}
+	return r, data, nil
+}
+
 func (m *model) Apply(_ context.Context, id string, b *driver.Batch) (driver.Revision, error) {
 	if err := b.Check(driver.DefaultInfo.Limits); err != nil {
 		return 0, err
@@ -37,6 +49,11 @@ func (m *model) Apply(_ context.Context, id string, b *driver.Batch) (driver.Rev
 		return 0, driver.ErrExists
 	case b.If == driver.IfRevision && (old == nil || old.Revision != b.Revision):
 		return 0, driver.ErrConflict
+	}
+	for _, key := range b.Absent {
+		if _, present := m.items[driver.ItemRef{ID: id, Key: key}]; present {
+			return 0, driver.ErrItemExists
+		}
 	}
 	for _, item := range b.Put {
 		m.items[driver.ItemRef{ID: id, Key: item.Key}] = item.Data

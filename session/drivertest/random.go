@@ -68,6 +68,7 @@ type step struct {
 
 const (
 	stepGet = iota
+	stepGetItems
 	stepApply
 	stepItem
 	stepList
@@ -83,7 +84,7 @@ func drawStep(t *rapid.T) step {
 	}
 	// Writes are as frequent as everything else together; reopening is slow.
 	st.kind = rapid.SampledFrom(slices.Concat(
-		slices.Repeat([]int{stepApply}, 15), slices.Repeat([]int{stepGet}, 5),
+		slices.Repeat([]int{stepApply}, 15), slices.Repeat([]int{stepGet}, 3), slices.Repeat([]int{stepGetItems}, 3),
 		slices.Repeat([]int{stepItem}, 4), slices.Repeat([]int{stepList}, 3), slices.Repeat([]int{stepItems}, 2),
 		[]int{stepCount, stepReopen},
 	)).Draw(t, "kind")
@@ -128,6 +129,9 @@ func drawBatch(t *rapid.T) (b driver.Batch, age int) {
 		case 1:
 			b.Drop = append(b.Drop, key)
 		}
+		if rapid.IntRange(0, 7).Draw(t, "absent") == 0 {
+			b.Absent = append(b.Absent, key)
+		}
 	}
 	return b, age
 }
@@ -136,6 +140,8 @@ func (st step) String() string {
 	switch st.kind {
 	case stepGet:
 		return fmt.Sprintf("get %q", st.id)
+	case stepGetItems:
+		return fmt.Sprintf("get %q with items", st.id)
 	case stepApply:
 		if st.batch.If == driver.IfRevision {
 			return fmt.Sprintf("apply to %q at age %d: %s", st.id, st.age, describe(&st.batch))
@@ -233,6 +239,12 @@ func (p *player) play(t *rapid.T, st step) string {
 			return class(err)
 		}
 		return p.record(t, r)
+	case stepGetItems:
+		r, data, err := p.store.GetItems(ctx, st.id, driver.Read{}, someKeys)
+		if err != nil {
+			return class(err)
+		}
+		return fmt.Sprintf("%s, items %q, none %t", p.record(t, r), data, slices.ContainsFunc(data, func(d []byte) bool { return d == nil }))
 	case stepApply:
 		b := st.batch
 		if b.If == driver.IfRevision {

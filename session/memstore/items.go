@@ -48,12 +48,43 @@ func (s *Store) Item(ctx context.Context, id, key string) ([]byte, error) {
 	sh := s.shard(id)
 	sh.mu.RLock()
 	defer sh.mu.RUnlock()
-	if set := sh.items[id]; set != nil {
-		if data, ok := set.Get(key); ok {
-			return data, nil
-		}
+	if data := sh.item(id, key); data != nil {
+		return data, nil
 	}
 	return nil, s.absent()
+}
+
+// GetItems implements driver.Store.
+func (s *Store) GetItems(ctx context.Context, id string, _ driver.Read, keys []string) (*driver.Record, [][]byte, error) {
+	if err := s.begin(ctx); err != nil {
+		return nil, nil, err
+	}
+	sh := s.shard(id)
+	sh.mu.RLock()
+	defer sh.mu.RUnlock()
+	r := sh.records[id]
+	if r == nil {
+		return nil, nil, s.absent()
+	}
+	data := make([][]byte, len(keys))
+	for i, key := range keys {
+		data[i] = sh.item(id, key)
+	}
+	return r, data, nil
+}
+
+// item returns the bytes of an item, nil if there is none. The caller holds
+// the shard.
+func (sh *shard) item(id, key string) []byte {
+	set := sh.items[id]
+	if set == nil {
+		return nil
+	}
+	data, ok := set.Get(key)
+	if ok && data == nil {
+		return []byte{}
+	}
+	return data
 }
 
 // Items implements driver.Store.

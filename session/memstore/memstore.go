@@ -130,7 +130,7 @@ func (s *Store) Apply(ctx context.Context, id string, b *driver.Batch) (driver.R
 	if old != nil {
 		current = old.Revision
 	}
-	if err := b.Permits(current); err != nil {
+	if err := b.Permits(current, func(key string) bool { return sh.item(id, key) != nil }); err != nil {
 		return 0, err
 	}
 
