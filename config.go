@@ -33,7 +33,11 @@ type Config struct {
 	RunDir string
 	// Logger receives the engine's records and what workers print and log; nil
 	// is silent.
+	// One record for each failed call says which tool it was.
 	Logger *slog.Logger
+	// LogTracebacks adds Python's traceback to the record of a failed call,
+	// which has the place in the source in any case.
+	LogTracebacks bool
 	// Telemetry observes pools and, with Sessions.Observer, the store; package
 	// telemetry makes both.
 	Telemetry worker.Observer

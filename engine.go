@@ -1,11 +1,11 @@
 package snakepit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,7 +30,7 @@ type Engine struct {
 	executor *execution.Executor
 	pools    []*pool
 	stop     lifecycle.Stack
-	logger   *slog.Logger
+	failures *failureLog
 
 	closeOnce sync.Once
 	closeErr  error
@@ -58,7 +58,7 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open engine: %w", err)
 	}
-	e := &Engine{logger: cfg.Logger, idle: make(chan struct{})}
+	e := &Engine{failures: &failureLog{cfg.Logger, cfg.LogTracebacks}, idle: make(chan struct{})}
 	if err := e.open(ctx, cfg); err != nil {
 		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 		defer cancel()
@@ -227,11 +227,36 @@ func (e *Engine) stream(ctx context.Context, sessionID, tool string, args any, o
 	}
 }
 
+// run runs a call and logs it if it fails, the only place for that: whoever
+// started it, this program or a client of a server, the operator reads the same.
 func (e *Engine) run(ctx context.Context, sessionID, tool string, args any, onChunk func(worker.Chunk) error, opts []CallOption) (*Result, error) {
+	began := time.Now()
 	var o callOptions
 	for _, opt := range opts {
 		opt(&o)
 	}
+	if o.correlationID == "" {
+		o.correlationID = cmp.Or(correlation.FromContext(ctx), correlation.NewID())
+	}
+	ctx = correlation.NewContext(ctx, o.correlationID)
+	var left error // why the consumer of a stream wants no more
+	if deliver := onChunk; deliver != nil {
+		onChunk = func(c worker.Chunk) error {
+			left = deliver(c)
+			return left
+		}
+	}
+	res, err := e.execute(ctx, sessionID, tool, args, onChunk, &o)
+	if err != nil && left == nil {
+		e.failures.log(ctx, failedCall{
+			tool: tool, pool: cmp.Or(o.pool, e.pools[0].config.Name), session: sessionID,
+			correlationID: o.correlationID, took: time.Since(began), err: err,
+		})
+	}
+	return res, err
+}
+
+func (e *Engine) execute(ctx context.Context, sessionID, tool string, args any, onChunk func(worker.Chunk) error, o *callOptions) (*Result, error) {
 	p, err := e.pool(o.pool)
 	if err != nil {
 		return nil, err
@@ -254,21 +279,14 @@ func (e *Engine) run(ctx context.Context, sessionID, tool string, args any, onCh
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 
-	id := o.correlationID
-	if id == "" {
-		id = correlation.FromContext(ctx)
-	}
-	if id == "" {
-		id = correlation.NewID()
-	}
-	res, err := e.executor.Execute(correlation.NewContext(ctx, id), execution.Request{
+	res, err := e.executor.Execute(ctx, execution.Request{
 		Pool:      p.Pool,
 		Session:   sessionID,
 		CallID:    o.callID,
 		Affinity:  p.config.Affinity,
 		MustExist: o.mustExist,
 		Call: worker.Call{
-			CorrelationID: id,
+			CorrelationID: o.correlationID,
 			Tool:          tool,
 			Args:          encoded,
 			Attachments:   attachments,

@@ -183,13 +183,14 @@ func (a *App) openEngine(ctx context.Context, observe *telemetry.Metrics) error 
 		return err
 	}
 	c := snakepit.Config{
-		Store:     store,
-		Sessions:  sessionOptions(a.config.Sessions),
-		HostTools: a.opts.HostTools,
-		Node:      a.config.NodeName(),
-		RunDir:    a.config.RunDir,
-		Logger:    a.log,
-		Telemetry: observe.Workers(),
+		Store:         store,
+		Sessions:      sessionOptions(a.config.Sessions),
+		HostTools:     a.opts.HostTools,
+		Node:          a.config.NodeName(),
+		RunDir:        a.config.RunDir,
+		Logger:        a.log,
+		Telemetry:     observe.Workers(),
+		LogTracebacks: a.config.Log.Tracebacks,
 	}
 	c.Sessions.Observer = observe.Sessions()
 	for _, p := range a.config.Pools {

@@ -91,8 +91,9 @@ type Shutdown struct {
 
 // Log is the operator's log.
 type Log struct {
-	Level  string `koanf:"level" enum:"debug,info,warn,error" doc:"Lowest level written."`
-	Format string `koanf:"format" enum:"text,json" doc:"Form of a line."`
+	Level      string `koanf:"level" enum:"debug,info,warn,error" doc:"Lowest level written."`
+	Format     string `koanf:"format" enum:"text,json" doc:"Form of a line."`
+	Tracebacks bool   `koanf:"tracebacks" doc:"Add Python's traceback to the record of a call whose tool raised. The record names the line of the source in any case; the caller gets the traceback in any case."`
 }
 
 // Drivers and affinity modes as they are written in a configuration.

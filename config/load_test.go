@@ -167,7 +167,7 @@ func TestMistakesNameKeySourceAndWhatWasMeant(t *testing.T) {
 		},
 		{
 			name: "unlike any key", yaml: "log:\n  xyzzyxyzzy: 1\n",
-			want: []string{"snakepit.yaml:2: unknown key log.xyzzyxyzzy; known here: level, format"},
+			want: []string{"snakepit.yaml:2: unknown key log.xyzzyxyzzy; known here: level, format, tracebacks"},
 		},
 		{
 			name: "in a pool", yaml: "pools:\n- python: a.py\n- name: b\n  worker: 3\n",

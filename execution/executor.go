@@ -349,7 +349,7 @@ func (x *Executor) commit(ctx context.Context, c *sessionCall, lease *worker.Lea
 	defer cancel()
 	after, err := x.sessions.Commit(ctx, c.Session, commit)
 	if err != nil {
-		return nil, &StateNotCommittedError{Executed: true, Err: err}
+		return nil, &worker.CallError{Worker: lease.Worker().ID, Err: &StateNotCommittedError{Executed: true, Err: err}}
 	}
 	return after, nil
 }

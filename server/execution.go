@@ -28,7 +28,7 @@ func (s *executionService) Execute(ctx context.Context, req *connect.Request[sna
 	}
 	res, err := execute(ctx, inv.GetTool(), args, opts...)
 	if err != nil {
-		return nil, err
+		return nil, callError{err}
 	}
 	return connect.NewResponse(resultMessage(res)), nil
 }
@@ -44,7 +44,7 @@ func (s *executionService) Stream(ctx context.Context, req *connect.Request[snak
 		}})
 	}, opts...)
 	if err != nil {
-		return err
+		return callError{err}
 	}
 	return stream.Send(&snakepitv1.StreamResponse{Event: &snakepitv1.StreamResponse_Done{Done: resultMessage(res)}})
 }

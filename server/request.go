@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -102,17 +103,21 @@ func (i *interceptor) done(ctx context.Context, spec connect.Spec, began time.Ti
 		return nil
 	}
 	wire := wireerr.Encode(err)
-	info := wireerr.Info(wire)
-	attrs := []slog.Attr{slog.Any("reasons", info.GetReasons())}
-	if fault := info.GetTool(); fault != nil {
-		// What a tool raises can hold what it was given.
-		attrs = append(attrs, slog.String("exception", fault.GetType()))
+	attrs := []slog.Attr{slog.Any("reasons", wireerr.Info(wire).GetReasons())}
+	level := levelOf(wire.Code())
+	if _, ok := errors.AsType[callError](err); ok {
+		level = slog.LevelDebug // the engine has a record of it that says more
 	} else {
 		attrs = append(attrs, slog.String("error", wire.Message()))
 	}
-	i.log(ctx, levelOf(wire.Code()), spec, began, wire.Code().String(), attrs...)
+	i.log(ctx, level, spec, began, wire.Code().String(), attrs...)
 	return wire
 }
+
+// callError is an error that the engine returned, and has logged.
+type callError struct{ error }
+
+func (e callError) Unwrap() error { return e.error }
 
 // levelOf tells faults of the server from answers to its clients.
 func levelOf(code connect.Code) slog.Level {
@@ -129,6 +134,6 @@ func (i *interceptor) log(ctx context.Context, level slog.Level, spec connect.Sp
 		return
 	}
 	i.logger.LogAttrs(ctx, level, "request", append([]slog.Attr{
-		slog.String("procedure", spec.Procedure), slog.String("result", result), slog.Duration("took", time.Since(began)),
+		slog.String("procedure", spec.Procedure), slog.String("result", result), slog.Float64("duration_ms", float64(time.Since(began).Microseconds())/1000),
 	}, attrs...)...)
 }

@@ -61,9 +61,10 @@ func TestAccessLog(t *testing.T) {
 		level           string
 		holds           []string
 	}{
-		{execute, `{"invocation":{"tool":"echo","arguments":{"value":"` + secret + `"}}}`, "DEBUG", []string{"result=ok", "took="}},
-		{execute, `{"invocation":{"tool":"fail","arguments":{"message":"` + secret + `"}}}`, "INFO", []string{"result=unknown", "tool_raised", "exception=ValueError"}},
-		{execute, `{"invocation":{"tool":"add","arguments":{"a":"` + secret + `"}}}`, "INFO", []string{"tool_invalid_arguments"}},
+		{execute, `{"invocation":{"tool":"echo","arguments":{"value":"` + secret + `"}}}`, "DEBUG", []string{"result=ok", "duration_ms="}},
+		{execute, `{"invocation":{"tool":"fail","arguments":{"message":"` + secret + `"}}}`, "DEBUG", []string{"result=unknown", "tool_raised"}},
+		{execute, `{"invocation":{"tool":"add","arguments":{"a":"` + secret + `"}}}`, "DEBUG", []string{"tool_invalid_arguments"}},
+		{execute, `{"invocation":{"arguments":{"a":"` + secret + `"}}}`, "INFO", []string{"invocation.tool: is empty"}},
 		{create, `{"id":"s","vars":{"password":"` + secret + `"}}`, "DEBUG", nil},
 		{create, `{"id":"s2","vars":{"":"` + secret + `"}}`, "INFO", []string{"result=invalid_argument"}},
 		{get, `{"id":"nobody"}`, "INFO", []string{"result=not_found", "session_not_found", "nobody"}},

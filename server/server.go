@@ -50,10 +50,10 @@ type Options struct {
 	// MaxRequest is the largest message of a request in bytes;
 	// DefaultMaxRequest if it is 0.
 	MaxRequest int
-	// Logger gets a record of each request: at debug level if it succeeded, at
-	// info level with its code if it was refused or its tool failed, and at
-	// warning level if the fault was here. It never gets arguments, results or
-	// what a tool raised.
+	// Logger gets a record of each request: at debug level if it succeeded or
+	// is a call that failed, of which the engine has a record; at info level
+	// with its code if it was refused; and at warning level if the fault was
+	// here. It never gets arguments, results or what a tool raised.
 	Logger *slog.Logger
 }
 

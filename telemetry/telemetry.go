@@ -10,6 +10,8 @@
 // All functions are safe for concurrent use and cost two atomic additions on
 // the paths that run millions of times a second. Labels have few values: never
 // a session, and never a worker, which has a new generation after each restart.
+// Names that come from Python, those of tools and of events, are counted; what
+// is beyond the limit has the label "other".
 //
 // testdata/metrics.txt lists every metric; a test holds it to the code.
 package telemetry
@@ -36,6 +38,11 @@ type Metrics struct {
 	// from memory.
 	operation [][]atomic.Pointer[operation]
 
+	tools  names // by pool
+	events names // by pool
+	// measurements by pool and event
+	measurements names
+
 	calls     *prometheus.CounterVec
 	callTime  *prometheus.HistogramVec
 	queueTime *prometheus.HistogramVec
@@ -43,6 +50,8 @@ type Metrics struct {
 	exits     *prometheus.CounterVec
 	starts    *prometheus.HistogramVec
 	saturated *prometheus.CounterVec
+	reported  *prometheus.CounterVec
+	measured  *prometheus.SummaryVec
 }
 
 type operation struct {
@@ -61,7 +70,10 @@ var (
 // driver.
 func New(reg prometheus.Registerer, driver string) (*Metrics, error) {
 	m := &Metrics{
-		driver: driver,
+		driver:       driver,
+		tools:        names{limit: maxTools},
+		events:       names{limit: maxEvents},
+		measurements: names{limit: maxMeasurements},
 		operations: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "snakepit_session_operations_total", Help: "Operations on the session store.",
 		}, []string{"op", "driver", "result"}),
@@ -73,12 +85,12 @@ func New(reg prometheus.Registerer, driver string) (*Metrics, error) {
 			Name: "snakepit_sessions_total", Help: "Sessions created, deleted and expired.",
 		}, []string{"event"}),
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "snakepit_pool_calls_total", Help: "Calls given to workers, by result.",
-		}, []string{"pool", "result"}),
+			Name: "snakepit_pool_calls_total", Help: "Calls given to workers, by tool and result.",
+		}, []string{"pool", "tool", "result"}),
 		callTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "snakepit_pool_call_duration_seconds", Help: "Time of calls in workers, without queueing.",
+			Name: "snakepit_pool_call_duration_seconds", Help: "Time of calls in workers, without queueing, by tool.",
 			Buckets: callBuckets,
-		}, []string{"pool"}),
+		}, []string{"pool", "tool"}),
 		queueTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "snakepit_pool_queue_duration_seconds", Help: "Time that calls waited for a worker.",
 			Buckets: callBuckets,
@@ -96,6 +108,12 @@ func New(reg prometheus.Registerer, driver string) (*Metrics, error) {
 		saturated: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "snakepit_pool_saturated_total", Help: "Callers refused because the queue was full.",
 		}, []string{"pool"}),
+		reported: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "snakepit_tool_events_total", Help: "Events that tools have reported.",
+		}, []string{"pool", "event"}),
+		measured: prometheus.NewSummaryVec(prometheus.SummaryOpts{
+			Name: "snakepit_tool_event_measurements", Help: "Sum and number of what the events of tools have measured, in units of the tool's own.",
+		}, []string{"pool", "event", "measurement"}),
 	}
 	m.operation = make([][]atomic.Pointer[operation], len(session.Operations()))
 	for op := range m.operation {
@@ -103,7 +121,7 @@ func New(reg prometheus.Registerer, driver string) (*Metrics, error) {
 	}
 	for _, c := range []prometheus.Collector{
 		m.operations, m.durations, m.lives,
-		m.calls, m.callTime, m.queueTime, m.restarts, m.exits, m.starts, m.saturated, buildInfo(),
+		m.calls, m.callTime, m.queueTime, m.restarts, m.exits, m.starts, m.saturated, m.reported, m.measured, buildInfo(),
 	} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
@@ -137,10 +155,18 @@ func (m *Metrics) Sessions() session.Observer {
 // Workers returns the observer for the engine's pools.
 func (m *Metrics) Workers() worker.Observer {
 	return worker.Observer{
-		CallDone: func(pool, result string, queued, ran time.Duration) {
-			m.calls.WithLabelValues(pool, result).Inc()
-			m.callTime.WithLabelValues(pool).Observe(ran.Seconds())
-			m.queueTime.WithLabelValues(pool).Observe(queued.Seconds())
+		CallDone: func(c worker.CallDone) {
+			tool := m.tools.label(c.Tool, c.Pool)
+			m.calls.WithLabelValues(c.Pool, tool, c.Result).Inc()
+			m.callTime.WithLabelValues(c.Pool, tool).Observe(c.Ran.Seconds())
+			m.queueTime.WithLabelValues(c.Pool).Observe(c.Queued.Seconds())
+		},
+		Event: func(pool string, e worker.Event) {
+			event := m.events.label(e.Name, pool)
+			m.reported.WithLabelValues(pool, event).Inc()
+			for name, value := range e.Measurements {
+				m.measured.WithLabelValues(pool, event, m.measurements.label(name, pool, event)).Observe(value)
+			}
 		},
 		WorkerStarted: func(pool, _ string, took time.Duration) {
 			m.starts.WithLabelValues(pool).Observe(took.Seconds())

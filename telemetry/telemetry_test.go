@@ -38,7 +38,8 @@ func used(t testing.TB) (*prometheus.Registry, *telemetry.Metrics) {
 	}))
 	reg.MustRegister(telemetry.Log(func() uint64 { return 7 }))
 	w := m.Workers()
-	w.CallDone("default", "ok", time.Millisecond, time.Second)
+	w.CallDone(worker.CallDone{Pool: "default", Tool: "add", Result: "ok", Queued: time.Millisecond, Ran: time.Second})
+	w.Event("default", worker.Event{Name: "price.found", Measurements: map[string]float64{"base": 2}})
 	w.WorkerStarted("default", "default-1", time.Second)
 	w.WorkerExited("default", "default-1", worker.Exit{})
 	w.Restart("default", "exited")
@@ -174,6 +175,65 @@ func TestEveryOperationAndResult(t *testing.T) {
 					t.Errorf("%v", h)
 				}
 			}
+		}
+	}
+}
+
+// Names that come from Python make no more series than their limit.
+func TestNamesFromPythonAreBounded(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	m, err := telemetry.New(reg, "memory")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := m.Workers()
+	for range 2 { // a name that was known once stays known
+		for i := range 500 {
+			name := fmt.Sprint("name-", i)
+			w.CallDone(worker.CallDone{Pool: "p", Tool: name, Result: "ok"})
+			w.Event("p", worker.Event{Name: name, Measurements: map[string]float64{"n": 1}})
+			w.Event("p", worker.Event{Name: "name-0", Measurements: map[string]float64{name: 1}})
+		}
+	}
+	w.CallDone(worker.CallDone{Pool: "p", Result: "refused"}) // a name that the caller made up
+	w.CallDone(worker.CallDone{Pool: "q", Tool: "name-499", Result: "ok"})
+	counts := make(map[string]int)
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := make(map[string]float64)
+	for _, f := range families {
+		counts[f.GetName()] = len(f.Metric)
+		for _, series := range f.Metric {
+			key := f.GetName()
+			for _, l := range series.Label {
+				key += " " + l.GetName() + "=" + l.GetValue()
+			}
+			values[key] = series.GetCounter().GetValue()
+		}
+	}
+	for name, want := range map[string]int{
+		"snakepit_pool_calls_total":            100 + 2 + 1, // and "other" twice, and the other pool's
+		"snakepit_pool_call_duration_seconds":  100 + 1 + 1,
+		"snakepit_tool_events_total":           100 + 1,
+		"snakepit_tool_event_measurements":     100 + 1 + 20,
+		"snakepit_pool_queue_duration_seconds": 2,
+	} {
+		if counts[name] != want {
+			t.Errorf("%s has %d series, want %d", name, counts[name], want)
+		}
+	}
+	for key, want := range map[string]float64{
+		"snakepit_pool_calls_total pool=p result=ok tool=name-0":     2,
+		"snakepit_pool_calls_total pool=p result=ok tool=other":      800,
+		"snakepit_pool_calls_total pool=p result=refused tool=other": 1,
+		"snakepit_pool_calls_total pool=q result=ok tool=name-499":   1,
+		"snakepit_tool_events_total event=other pool=p":              800,
+		"snakepit_tool_events_total event=name-0 pool=p":             1002,
+	} {
+		if values[key] != want {
+			t.Errorf("%s is %v, want %v", key, values[key], want)
 		}
 	}
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import logging
 
+import snakepit
 from snakepit import host, tool
 
 
@@ -173,3 +174,8 @@ def store_in_session(value: str, session):
     previous = session.vars.get("value", "")
     session.vars["value"] = value + chr(97 + (ord(previous[-1:] or "a") - 96) % 26)
     return value
+
+
+@tool
+def report(name: str, measurements: dict, attrs: dict = {}, session=None):
+    snakepit.event(name, measurements, attrs)

@@ -25,8 +25,8 @@ func TestCallReturnsWhenItsContextEnds(t *testing.T) {
 	reason := errors.New("changed my mind")
 	cancel(reason)
 	<-call.done
-	if call.err != reason {
-		t.Fatalf("error is %v, want the plain cause", call.err)
+	if given, ok := errors.AsType[*worker.CallError](call.err); !ok || given.Err != reason || given.Worker != "default-1" {
+		t.Fatalf("error is %v, want the plain cause with the worker", call.err)
 	}
 	_, err := l.Call(t.Context(), &worker.Call{Tool: "block"})
 	wantErr(t, err, worker.ErrWorkerBusy)
@@ -190,7 +190,7 @@ func TestOnChunkErrorCancels(t *testing.T) {
 			return nil
 		},
 	})
-	if err != full {
+	if !errors.Is(err, full) {
 		t.Errorf("error is %v", err)
 	}
 	l := acquire(t, p, worker.Want{}) // the slot is free again
@@ -252,11 +252,11 @@ func TestObserver(t *testing.T) {
 	f := &workertest.Fake{Tools: append(workertest.StandardTools(), b.tool(worker.Tool{Name: "block"}))}
 	opts.Transport = f
 	opts.Observer = worker.Observer{
-		CallDone: func(pool, result string, queued, ran time.Duration) {
-			if queued < 0 || ran < 0 {
-				t.Errorf("durations: %v, %v", queued, ran)
+		CallDone: func(c worker.CallDone) {
+			if c.Queued < 0 || c.Ran < 0 {
+				t.Errorf("durations: %v, %v", c.Queued, c.Ran)
 			}
-			events <- pool + " " + result
+			events <- fmt.Sprintf("%s %q %s", c.Pool, c.Tool, c.Result)
 		},
 		WorkerStarted: func(pool, id string, took time.Duration) { events <- pool + " started " + id },
 		WorkerExited:  func(pool, id string, e worker.Exit) { events <- pool + " exited " + id + ": " + e.Reason },
@@ -277,10 +277,10 @@ func TestObserver(t *testing.T) {
 		call *worker.Call
 		want string
 	}{
-		{&worker.Call{Tool: "echo", Args: []byte(`{"value":1}`)}, "py ok"},
-		{&worker.Call{Tool: "fail", Args: []byte(`{"message":"m"}`)}, "py tool_error"},
-		{&worker.Call{Tool: "nonsense"}, "py refused"},
-		{&worker.Call{Tool: "count", Args: []byte(`{"n":1}`), OnChunk: func(worker.Chunk) error { return errors.New("e") }}, "py error"},
+		{&worker.Call{Tool: "echo", Args: []byte(`{"value":1}`)}, `py "echo" ok`},
+		{&worker.Call{Tool: "fail", Args: []byte(`{"message":"m"}`)}, `py "fail" tool_error`},
+		{&worker.Call{Tool: "nonsense"}, `py "" refused`},
+		{&worker.Call{Tool: "count", Args: []byte(`{"n":1}`), OnChunk: func(worker.Chunk) error { return errors.New("e") }}, `py "count" error`},
 	} {
 		_, _ = p.Execute(t.Context(), tc.call)
 		expect(tc.want)
@@ -289,14 +289,14 @@ func TestObserver(t *testing.T) {
 	<-b.began
 	cancel()
 	<-call.done
-	expect("py canceled")
+	expect(`py "block" canceled`)
 	short, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
 	l := acquire(t, p, worker.Want{})
 	_, err := l.Call(short, &worker.Call{Tool: "block"})
 	l.Release()
 	wantErr(t, err, context.DeadlineExceeded)
-	expect("py deadline")
+	expect(`py "block" deadline`)
 	call = start(func() (*worker.Result, error) { return p.Execute(t.Context(), &worker.Call{Tool: "block"}) })
 	waitFor(t, func() bool { return len(b.began) > 0 })
 	for len(b.began) > 0 {
@@ -310,7 +310,7 @@ func TestObserver(t *testing.T) {
 	for range 4 {
 		got[<-events] = true
 	}
-	for _, want := range []string{"py crashed", "py exited py-1: exit status 1", "py restart exited", "py started py-1"} {
+	for _, want := range []string{`py "block" crashed`, "py exited py-1: exit status 1", "py restart exited", "py started py-1"} {
 		if !got[want] {
 			t.Errorf("no event %q in %v", want, got)
 		}

@@ -31,6 +31,20 @@ type Spec struct {
 	// Logger receives what the worker prints and logs, with pool and worker
 	// already attached.
 	Logger *slog.Logger
+	// OnEvent receives the events that the worker's tools report, from the
+	// goroutine that reads from the worker: it must be quick. nil drops them.
+	OnEvent func(Event)
+}
+
+// Event is what a tool reports of its own: numbers, and what they belong to.
+type Event struct {
+	Name         string
+	Measurements map[string]float64
+	Attrs        map[string]any
+	// CorrelationID and Session are those of the call that reports it, "" if
+	// there is none.
+	CorrelationID string
+	Session       string
 }
 
 // Conn is one running worker. Its methods may be called concurrently; Call at

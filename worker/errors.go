@@ -93,9 +93,20 @@ func (e *CrashError) Error() string {
 // Is makes errors.Is(err, ErrWorkerCrashed) true.
 func (e *CrashError) Is(target error) bool { return target == ErrWorkerCrashed }
 
+// CallError is how a call fails that a worker was given: with its message, and
+// what it is. It adds which worker that was.
+type CallError struct {
+	Worker string
+	Err    error
+}
+
+func (e *CallError) Error() string { return e.Err.Error() }
+
+func (e *CallError) Unwrap() error { return e.Err }
+
 // UnansweredError is how Conn.Call returns when the call was given up before
 // the worker had answered it. Callers of the pool never see it: Lease.Call
-// returns its Err and keeps the slot taken until Answered is closed.
+// passes on its Err and keeps the slot taken until Answered is closed.
 type UnansweredError struct {
 	// Err is why: the cause of the context's end, or the error of OnChunk.
 	Err error

@@ -32,8 +32,8 @@ func (l *Lease) Forget(sessions ...string) { l.worker.conn.Forget(sessions...) }
 // Call runs a tool on the worker. It returns as soon as ctx ends, with its
 // cause; the slot stays taken until the worker has answered the cancellation,
 // and a worker that has not after CancelGrace is killed. Call passes on the
-// errors of Conn.Call otherwise. While an earlier call is unanswered, it fails
-// with ErrWorkerBusy.
+// errors of Conn.Call otherwise, as a *CallError, which names the worker. While
+// an earlier call is unanswered, it fails with ErrWorkerBusy.
 func (l *Lease) Call(ctx context.Context, call *Call) (*Result, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -67,9 +67,13 @@ func (l *Lease) Call(ctx context.Context, call *Call) (*Result, error) {
 		err = l.settle(ctx, err)
 	}
 	if done != nil {
-		done(p.opts.Name, outcome(err), l.queued, time.Since(began))
+		tool, _ := p.Tool(call.Tool)
+		done(CallDone{Pool: p.opts.Name, Tool: tool.Name, Result: outcome(err), Queued: l.queued, Ran: time.Since(began)})
 	}
-	return res, err
+	if err != nil {
+		return nil, &CallError{Worker: w.ref.ID, Err: err}
+	}
+	return res, nil
 }
 
 // Release gives the slot back, as soon as the worker has answered the last

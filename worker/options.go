@@ -70,11 +70,10 @@ func (b Backoff) pause(n int) time.Duration {
 // Observer is told what happens in a pool, for metrics. Every field may be
 // nil. The functions are called outside all locks and must not block.
 type Observer struct {
-	// CallDone: a call has returned to its caller. Result is "ok",
-	// "tool_error", "refused" (unknown tool, or state not held: nothing ran),
-	// "canceled", "deadline", "crashed" or "error". Queued is the time spent
-	// waiting for the worker, ran that from the call's start to its return.
-	CallDone func(pool, result string, queued, ran time.Duration)
+	// CallDone: a call has returned to its caller.
+	CallDone func(CallDone)
+	// Event: a tool has reported an event.
+	Event func(pool string, e Event)
 	// WorkerStarted: a worker is ready, after that long.
 	WorkerStarted func(pool, worker string, took time.Duration)
 	// WorkerExited: a worker that had been ready has ended.
@@ -84,6 +83,20 @@ type Observer struct {
 	Restart func(pool, reason string)
 	// Saturated: a caller was refused because the queue is full.
 	Saturated func(pool string)
+}
+
+// CallDone is a call that has returned to its caller.
+type CallDone struct {
+	Pool string
+	// Tool is "" if the pool offers none of that name, so that callers cannot
+	// make names up.
+	Tool string
+	// Result is "ok", "tool_error", "refused" (unknown tool, or state not
+	// held: nothing ran), "canceled", "deadline", "crashed" or "error".
+	Result string
+	// Queued is the time spent waiting for the worker, Ran that from the
+	// call's start to its return.
+	Queued, Ran time.Duration
 }
 
 // pingMisses is the number of signs of life missed in a row that ends a worker.

@@ -54,7 +54,7 @@ func (pl *place) start(ctx context.Context) (*instance, error) {
 	limited, cancel := context.WithTimeout(ctx, p.opts.StartTimeout)
 	defer cancel()
 	conn, err := p.opts.Transport.Start(limited, Spec{
-		Pool: p.opts.Name, ID: pl.id, Generation: ref.Generation, Logger: pl.logger(),
+		Pool: p.opts.Name, ID: pl.id, Generation: ref.Generation, Logger: pl.logger(), OnEvent: pl.event,
 	})
 	if err != nil {
 		if ctx.Err() != nil {

@@ -54,7 +54,7 @@ var Table = []Row{
 	{session.ErrUpdateFailed, "update_failed", connect.CodeAborted, false},
 	{session.ErrFenced, "fenced", connect.CodeAborted, false},
 	{session.ErrQuotaExceeded, "quota_exceeded", connect.CodeResourceExhausted, false},
-	{session.ErrUnknown, "outcome_unknown", connect.CodeUnknown, false},
+	{session.ErrUnknown, "outcome_unknown", connect.CodeAborted, false},
 	{session.ErrCorrupt, "corrupt", connect.CodeDataLoss, false},
 	{session.ErrTooLarge, "too_large", connect.CodeInvalidArgument, false},
 	{session.ErrConflict, "revision_conflict", connect.CodeAborted, false},
@@ -71,6 +71,7 @@ var Table = []Row{
 }
 
 // toolCodes has the codes of tool errors. Their reason is "tool_" and the kind.
+// No row of the table has the code of a tool that raised.
 var toolCodes = map[worker.ToolErrorKind]connect.Code{
 	worker.ToolRaised:       connect.CodeUnknown,
 	worker.InvalidArguments: connect.CodeInvalidArgument,

@@ -159,6 +159,17 @@ func TestKindsHideWhatTheyAreKindsOf(t *testing.T) {
 	}
 }
 
+// Scripts and retry policies go by the code: what a tool raised is not a write
+// that nobody can confirm.
+func TestToolRaisedHasACodeOfItsOwn(t *testing.T) {
+	raised := wireerr.Encode(&worker.ToolError{Kind: worker.ToolRaised}).Code()
+	for _, row := range wireerr.Table {
+		if row.Code == raised {
+			t.Errorf("%s has the code %v, which is that of a tool that raised", row.Reason, raised)
+		}
+	}
+}
+
 func TestTypesSurvive(t *testing.T) {
 	for _, kind := range []worker.ToolErrorKind{worker.ToolRaised, worker.InvalidArguments, worker.Unencodable, worker.WorkerFault} {
 		fault := &worker.ToolError{Kind: kind, Type: "ValueError", Message: "no", Traceback: "line 1\nline 2", Parameter: "p"}

@@ -44,20 +44,6 @@ type Options struct {
 	// Window is how many chunks of a stream may be on their way: 64 if it is
 	// 0.
 	Window int
-	// OnEvent receives what tools report with snakepit.event. It is called
-	// from the goroutine that reads from the worker and must be quick.
-	OnEvent func(worker.Spec, Event)
-}
-
-// Event is telemetry a tool reports.
-type Event struct {
-	// CorrelationID and Session are those of the call that reports it, "" if
-	// there is none.
-	CorrelationID string
-	Session       string
-	Name          string
-	Measurements  map[string]float64
-	Attrs         map[string]any
 }
 
 // New returns the transport. It starts nothing and reads no environment.

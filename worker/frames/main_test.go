@@ -33,6 +33,7 @@ func TestMain(m *testing.M) {
 type harness struct {
 	t       testing.TB
 	opts    frames.Options
+	onEvent func(worker.Event)
 	records *records
 }
 
@@ -59,7 +60,7 @@ func peers(t testing.TB, script string) *harness {
 }
 
 func (h *harness) spec() worker.Spec {
-	return worker.Spec{Pool: "test", ID: "test-1", Generation: 3, Logger: slog.New(h.records)}
+	return worker.Spec{Pool: "test", ID: "test-1", Generation: 3, Logger: slog.New(h.records), OnEvent: h.onEvent}
 }
 
 func (h *harness) start() worker.Conn {

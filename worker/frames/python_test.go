@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/snakepit-go/snakepit/worker"
-	"github.com/snakepit-go/snakepit/worker/frames"
 )
 
 // The suite of workertest runs over this package and real Python workers in
@@ -194,13 +193,8 @@ func TestCallersShareTheReading(t *testing.T) {
 
 func TestWhatToolsSayReachesTheLog(t *testing.T) {
 	h := pythons(t, "testdata/tools.py")
-	events := make(chan frames.Event, 1)
-	h.opts.OnEvent = func(spec worker.Spec, e frames.Event) {
-		if spec.ID != "test-1" {
-			t.Errorf("event of %+v", spec)
-		}
-		events <- e
-	}
+	events := make(chan worker.Event, 1)
+	h.onEvent = func(e worker.Event) { events <- e }
 	conn := h.start()
 	_, err := conn.Call(t.Context(), &worker.Call{
 		CorrelationID: "c-9", Tool: "talk",

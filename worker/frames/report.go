@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+
+	"github.com/snakepit-go/snakepit/worker"
 )
 
 // log passes a log record of the worker on.
@@ -61,7 +63,7 @@ func plain(raw json.RawMessage) any {
 
 // event passes telemetry of a tool on.
 func (c *conn) event(m *message) {
-	if c.opts.OnEvent == nil {
+	if c.spec.OnEvent == nil {
 		return
 	}
 	var rec struct {
@@ -73,11 +75,11 @@ func (c *conn) event(m *message) {
 		c.spec.Logger.Warn("an event of the worker is unreadable", "error", err)
 		return
 	}
-	e := Event{Name: rec.Name, Measurements: rec.Measurements, Attrs: rec.Attrs}
+	e := worker.Event{Name: rec.Name, Measurements: rec.Measurements, Attrs: rec.Attrs}
 	if r := c.find(m.payload.call); r != nil && r.call != nil {
 		e.CorrelationID, e.Session = r.CorrelationID, r.sessionID()
 	}
-	c.opts.OnEvent(c.spec, e)
+	c.spec.OnEvent(e)
 }
 
 func (cl *call) sessionID() string {
