@@ -9,6 +9,7 @@
 // # Layout
 //
 //	STORE   one line of text with the format version; marks the directory
+//	SYNCED  how much of each log was on disk; see promises.go
 //	db/     the Pebble database; db/LOCK is the claim
 //
 // Heads, bodies, items and the sizes of items lie in separate key ranges:
@@ -78,9 +79,8 @@ type Store struct {
 	dir     string
 	id      string
 	relaxed bool
-	db      *pebble.DB
+	db      *database
 	lock    *pebble.Lock
-	disk    *freezer
 	log     *slog.Logger
 
 	seed   maphash.Seed
@@ -146,7 +146,8 @@ func (s *Store) Ping(ctx context.Context) error {
 }
 
 // Close implements driver.Store. It waits for the calls under way and for the
-// fsync of all writes, also in relaxed mode, and gives the directory free.
+// fsync of all writes, also in relaxed mode, leaves nothing that only the log
+// holds, and gives the directory free.
 func (s *Store) Close() error {
 	s.life.Lock()
 	defer s.life.Unlock()
@@ -156,11 +157,12 @@ func (s *Store) Close() error {
 	s.closed = true
 	close(s.syncs)
 	<-s.done
-	err := s.db.Close()
+	cause := s.db.disk.cause()
+	err := s.db.close()
 	if unlock := s.lock.Close(); err == nil {
 		err = unlock
 	}
-	if cause := s.disk.cause(); cause != nil {
+	if cause != nil {
 		// What was acknowledged is on disk; what was not has been reported.
 		return fmt.Errorf("close session store in %q: it was broken before: %w: %w", s.dir, driver.ErrUnavailable, cause)
 	}
@@ -177,7 +179,7 @@ func (s *Store) begin(ctx context.Context) error {
 	err := ctx.Err()
 	if s.closed {
 		err = driver.ErrClosed
-	} else if cause := s.disk.cause(); cause != nil {
+	} else if cause := s.db.disk.cause(); cause != nil {
 		err = s.broken(cause)
 	}
 	if err != nil {

@@ -1,7 +1,9 @@
 package diskstore
 
 import (
+	"errors"
 	"log/slog"
+	"path/filepath"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -19,6 +21,21 @@ func (o Options) WithFS(fsys vfs.FS) *Options {
 func PebbleOptions() *pebble.Options {
 	log := slog.New(slog.DiscardHandler)
 	return pebbleOptions(&freezer{FS: vfs.Default, log: log}, log)
+}
+
+// Inside lets change work on the database of a closed store.
+func Inside(dir string, change func(*pebble.DB) error) error {
+	log := slog.New(slog.DiscardHandler)
+	o := opener{dir: dir, db: filepath.Join(dir, dbName), disk: vfs.Default, log: log}
+	lock, err := pebble.LockDirectory(o.db, o.disk)
+	if err != nil {
+		return err
+	}
+	db, err := o.database(lock, true)
+	if err != nil {
+		return errors.Join(err, lock.Close())
+	}
+	return errors.Join(change(db.DB), db.close(), lock.Close())
 }
 
 // CachedBytes is the memory of the records kept, as the store reckons it, and

@@ -19,10 +19,13 @@ import (
 // moment would have left it; Pebble is told that all went well, and the Store,
 // which asks cause after every fsync and before every call, tells its callers
 // the truth. Removing a file may fail without harm and freezes nothing.
+//
+// It also keeps the promises of the SYNCED file: see promises.go.
 type freezer struct {
 	vfs.FS
-	log    *slog.Logger
-	failed atomic.Pointer[error]
+	log      *slog.Logger
+	promises *promises // nil keeps none
+	failed   atomic.Pointer[error]
 }
 
 // cause returns what froze the directory, or nil.
@@ -51,31 +54,46 @@ func (z *freezer) change(f func() error) error {
 	return nil
 }
 
-// file runs f, which makes a file for writing. In a frozen directory there is
-// a stand-in that keeps nothing.
-func (z *freezer) file(f func() (vfs.File, error)) (vfs.File, error) {
+// file runs f, which makes the named file for writing. In a frozen directory
+// there is a stand-in that keeps nothing.
+func (z *freezer) file(name string, f func() (vfs.File, error)) (vfs.File, error) {
 	if !z.frozen() {
 		file, err := f()
 		if err == nil {
-			return &freezerFile{File: file, z: z}, nil
+			made := &freezerFile{File: file, z: z}
+			made.appended, made.promised = appendedOf(name)
+			return made, nil
 		}
 		z.freeze(err)
 	}
 	return &freezerFile{File: vfs.NewMemFile(nil), z: z}, nil
 }
 
+// forget ends what is promised of a file, before it is removed.
+func (z *freezer) forget(name string) error {
+	if a, ok := appendedOf(name); ok && z.promises != nil {
+		return z.promises.drop(a)
+	}
+	return nil
+}
+
 func (z *freezer) Unwrap() vfs.FS { return z.FS }
 
 func (z *freezer) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	return z.file(func() (vfs.File, error) { return z.FS.Create(name, category) })
+	return z.file(name, func() (vfs.File, error) { return z.FS.Create(name, category) })
 }
 
 func (z *freezer) OpenReadWrite(name string, category vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
-	return z.file(func() (vfs.File, error) { return z.FS.OpenReadWrite(name, category, opts...) })
+	return z.file(name, func() (vfs.File, error) { return z.FS.OpenReadWrite(name, category, opts...) })
 }
 
 func (z *freezer) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	return z.file(func() (vfs.File, error) { return z.FS.ReuseForWrite(oldname, newname, category) })
+	return z.file(newname, func() (vfs.File, error) {
+		if err := z.forget(oldname); err != nil {
+			return nil, err
+		}
+		return z.FS.ReuseForWrite(oldname, newname, category)
+	})
 }
 
 // OpenDir opens a directory in order to sync it.
@@ -103,6 +121,12 @@ func (z *freezer) Remove(name string) error {
 	if z.frozen() {
 		return nil
 	}
+	if err := z.forget(name); err != nil {
+		z.freeze(err)
+	}
+	if z.frozen() {
+		return nil
+	}
 	return z.FS.Remove(name)
 }
 
@@ -116,7 +140,10 @@ func (z *freezer) RemoveAll(name string) error {
 // freezerFile is a file or directory opened for writing or syncing.
 type freezerFile struct {
 	vfs.File
-	z *freezer
+	z        *freezer
+	appended appended
+	promised bool         // is one of the files in SYNCED
+	written  atomic.Int64 // bytes of it
 }
 
 func (f *freezerFile) Write(p []byte) (int, error) {
@@ -125,6 +152,7 @@ func (f *freezerFile) Write(p []byte) (int, error) {
 		if err == nil && n < len(p) {
 			err = fmt.Errorf("short write: %d of %d bytes", n, len(p))
 		}
+		f.written.Add(int64(n))
 		return err
 	})
 }
@@ -136,8 +164,22 @@ func (f *freezerFile) WriteAt(p []byte, offset int64) (int, error) {
 	})
 }
 
-func (f *freezerFile) Sync() error     { return f.z.change(f.File.Sync) }
-func (f *freezerFile) SyncData() error { return f.z.change(f.File.SyncData) }
+func (f *freezerFile) Sync() error     { return f.sync(f.File.Sync) }
+func (f *freezerFile) SyncData() error { return f.sync(f.File.SyncData) }
+
+// sync runs a sync of the file and enters in SYNCED what is on disk then.
+func (f *freezerFile) sync(sync func() error) error {
+	return f.z.change(func() error {
+		written := f.written.Load()
+		if err := sync(); err != nil {
+			return err
+		}
+		if !f.promised || f.z.promises == nil {
+			return nil
+		}
+		return f.z.promises.keep(f.appended, written)
+	})
+}
 
 func (f *freezerFile) SyncTo(length int64) (fullSync bool, err error) {
 	err = f.z.change(func() error {

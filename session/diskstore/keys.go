@@ -11,8 +11,8 @@ import (
 
 // formatVersion is the version of everything in this file. It stands in the
 // STORE file, so that a program too old for a directory says so before Pebble
-// sees it, and again in the database.
-const formatVersion = 1
+// sees it, and again in the database. Format 1 had no SYNCED file.
+const formatVersion = 2
 
 // The first byte of a key is its range.
 const (

@@ -113,7 +113,7 @@ type opener struct {
 }
 
 func (o *opener) open(opts *Options) (_ *Store, err error) {
-	complete, err := o.claim()
+	format, err := o.claim()
 	if err != nil {
 		return nil, err
 	}
@@ -127,31 +127,19 @@ func (o *opener) open(opts *Options) (_ *Store, err error) {
 		}
 	}()
 
-	if !complete {
+	if format == 0 {
 		// Another opener may have completed it before we got the lock.
-		if complete, err = o.claim(); err != nil {
+		if format, err = o.claim(); err != nil {
 			return nil, err
 		}
 	}
-
-	disk := &freezer{FS: o.disk, log: o.log}
-	db, err := o.openPebble(disk, lock, complete)
-	if !complete && errors.Is(err, driver.ErrCorrupt) {
-		// A crash has left a part of the creation. Nothing is lost with it:
-		// only a complete store is ever written to.
-		if err = o.clearDatabase(); err == nil {
-			db, err = o.openPebble(disk, lock, complete)
-		}
-	}
-	if err != nil {
+	if err := o.prepare(format); err != nil {
 		return nil, err
 	}
 	s := &Store{
 		dir:     o.dir,
 		relaxed: opts.Relaxed,
-		db:      db,
 		lock:    lock,
-		disk:    disk,
 		log:     o.log,
 		seed:    maphash.MakeSeed(),
 		syncs:   make(chan *write, 1024),
@@ -165,58 +153,85 @@ func (o *opener) open(opts *Options) (_ *Store, err error) {
 		s.shards[i].pending = make(map[string]*write)
 		s.shards[i].entries = make(map[string]*entry)
 	}
-	if err = s.loadMeta(complete); err == nil && !complete {
+	if s.db, err = o.database(lock, format > 0); err != nil {
+		return nil, err
+	}
+	if err = s.loadMeta(format > 0); err == nil && format < formatVersion {
 		err = o.complete()
 	}
-	if cause := disk.cause(); cause != nil {
+	if cause := s.db.disk.cause(); cause != nil {
 		err = diskError(cause)
 	}
 	if err != nil {
-		_ = db.Close()
+		_ = s.db.close()
 		return nil, err
 	}
 	go s.settle()
 	return s, nil
 }
 
-// claim finds out whether the directory is a complete store, and makes the
-// beginning of one if it is empty, missing, or was left half made.
-func (o *opener) claim() (complete bool, err error) {
+// prepare brings a directory of an older format, or of none, to where the
+// database can be opened. What a crash has left of a creation goes: only a
+// complete store is ever written to.
+func (o *opener) prepare(format int) error {
+	if format == 0 {
+		if err := o.clearDatabase(); err != nil {
+			return err
+		}
+	}
+	if format == formatVersion {
+		return nil
+	}
+	if format > 0 {
+		if err := o.writeMark(); err != nil {
+			return err
+		}
+	}
+	if err := createPromises(o.disk, o.dir); err != nil {
+		return diskError(err)
+	}
+	return o.syncDir(o.dir)
+}
+
+// claim finds out the format of a complete store. If the directory is empty,
+// missing, or was left half made, it makes the beginning of a store and returns
+// format 0.
+func (o *opener) claim() (format int, err error) {
 	parent := o.disk.PathDir(o.dir)
 	if _, err := o.disk.Stat(parent); err != nil {
-		return false, parentError(parent, err)
+		return 0, parentError(parent, err)
 	}
 	info, err := o.disk.Stat(o.dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if err := o.mkdir(o.dir, parent); err != nil {
-			return false, err
+			return 0, err
 		}
 	case err != nil:
-		return false, diskError(err)
+		return 0, diskError(err)
 	case !info.IsDir():
-		return false, fmt.Errorf("it is a file, not a directory; move it away, or correct the path: %w", driver.ErrInvalid)
+		return 0, fmt.Errorf("it is a file, not a directory; move it away, or correct the path: %w", driver.ErrInvalid)
 	}
 
 	names, err := o.disk.List(o.dir)
 	if err != nil {
-		return false, diskError(err)
+		return 0, diskError(err)
 	}
 	// The root of a mounted volume is empty but for this.
 	names = slices.DeleteFunc(names, func(name string) bool { return name == "lost+found" })
 	switch {
 	case slices.Contains(names, markName):
-		return true, o.checkMark()
+		return o.checkMark()
 	case len(names) > 0 && !slices.Contains(names, newMarkName):
 		slices.Sort(names)
-		return false, fmt.Errorf("it holds something else (%s); use an empty or new directory: %w",
+		return 0, fmt.Errorf("it holds something else (%s); use an empty or new directory: %w",
 			strings.Join(names[:min(len(names), 3)], ", "), driver.ErrInvalid)
 	}
 	// A mark that was left may be half written.
 	if err := o.writeMark(); err != nil {
-		return false, err
+		return 0, err
 	}
-	return false, o.mkdir(o.db, o.dir)
+	return 0, o.mkdir(o.db, o.dir)
 }
 
 // mkdir makes a directory that survives a power loss.
@@ -286,29 +301,31 @@ func (o *opener) clearDatabase() error {
 	return nil
 }
 
-// checkMark reads the version of a complete store.
-func (o *opener) checkMark() error {
+// checkMark reads the format of a complete store.
+func (o *opener) checkMark() (format int, err error) {
 	f, err := o.disk.Open(o.disk.PathJoin(o.dir, markName))
 	if err != nil {
-		return diskError(err)
+		return 0, diskError(err)
 	}
 	defer f.Close()
 	text := make([]byte, 128)
 	n, err := f.ReadAt(text, 0)
 	if n == 0 && err != nil {
-		return fmt.Errorf("read %s: %w: %w", markName, driver.ErrCorrupt, err)
+		return 0, fmt.Errorf("read %s: %w: %w", markName, driver.ErrCorrupt, err)
 	}
 	line, ok := bytes.CutPrefix(text[:n], []byte(markPrefix))
 	version, err := strconv.ParseUint(strings.TrimSuffix(string(line), "\n"), 10, 32)
-	if !ok || err != nil {
-		return fmt.Errorf("its %s file says %q, which is no format of this store; restore the directory from a backup: %w",
+	if !ok || err != nil || version == 0 {
+		return 0, fmt.Errorf("its %s file says %q, which is no format of this store; restore the directory from a backup: %w",
 			markName, text[:n], driver.ErrCorrupt)
 	}
-	return checkFormat(version)
+	return int(version), checkFormat(version)
 }
 
+// checkFormat refuses what a newer program wrote. Older formats are brought up
+// to date.
 func checkFormat(version uint64) error {
-	if version == formatVersion {
+	if version <= formatVersion {
 		return nil
 	}
 	return fmt.Errorf("it has format %d and this program knows format %d; open it with the version that wrote it: %w",
@@ -329,28 +346,6 @@ func (o *opener) lockError(err error) error {
 	}
 	return fmt.Errorf("another process, or this one, has it open; stop that process, or use another directory: %w: %w",
 		driver.ErrLocked, err)
-}
-
-func (o *opener) openPebble(disk *freezer, lock *pebble.Lock, complete bool) (*pebble.DB, error) {
-	opts := pebbleOptions(disk, o.log)
-	opts.Lock = lock
-	opts.ErrorIfNotExists = complete
-	db, err := pebble.Open(o.db, opts)
-	if cause := disk.cause(); cause != nil {
-		if db != nil {
-			_ = db.Close()
-		}
-		return nil, diskError(cause)
-	}
-	switch {
-	case err == nil:
-		return db, nil
-	case errors.Is(err, pebble.ErrDBDoesNotExist):
-		return nil, fmt.Errorf("its database files are missing; restore them from a backup: %w: %w", driver.ErrCorrupt, err)
-	case errors.As(err, new(syscall.Errno)) && !pebble.IsCorruptionError(err) && !errors.Is(err, fs.ErrNotExist):
-		return nil, diskError(err)
-	}
-	return nil, fmt.Errorf("its files are damaged; restore them from a backup: %w: %w", driver.ErrCorrupt, err)
 }
 
 // loadMeta reads the store's own values, or writes the first ones, and
@@ -381,6 +376,9 @@ func (s *Store) loadMeta(complete bool) error {
 			return metaError("format", err)
 		}
 		if err := checkFormat(version); err != nil {
+			return err
+		}
+		if err := batch.Set(metaFormat, encodeUint64(formatVersion), nil); err != nil {
 			return err
 		}
 		id, err := s.value(metaID)

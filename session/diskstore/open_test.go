@@ -163,7 +163,7 @@ func TestOpenLockedByAnotherProcess(t *testing.T) {
 
 func TestOpenNewerFormat(t *testing.T) {
 	dir := made(t)
-	if err := os.WriteFile(filepath.Join(dir, "STORE"), []byte("snakepit session store, format 2\n"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "STORE"), []byte("snakepit session store, format 3\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	cannotOpen(t, dir, nil, driver.ErrUnsupported, "the version that wrote it")
@@ -180,12 +180,7 @@ func TestOpenNewerFormatInDatabase(t *testing.T) {
 // inside changes the database of a closed store.
 func inside(t *testing.T, dir string, change func(*pebble.DB) error) {
 	t.Helper()
-	opts := diskstore.PebbleOptions()
-	db, err := pebble.Open(filepath.Join(dir, "db"), opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(change(db), db.Close()); err != nil {
+	if err := diskstore.Inside(dir, change); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -196,7 +196,7 @@ func (s *Store) settle() {
 	for w := range s.syncs {
 		err := w.batch.SyncWait()
 		if err == nil {
-			err = s.disk.cause()
+			err = s.db.disk.cause()
 		}
 		w.err = err
 		if !s.relaxed {
