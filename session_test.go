@@ -57,6 +57,23 @@ func TestStateSurvivesTheWorker(t *testing.T) {
 	}
 }
 
+// A call does not begin with arguments that a worker could not read, and a tool
+// cannot leave behind what no later call could.
+func TestNestedTooDeeply(t *testing.T) {
+	e := openEngine(t, nil)
+	deep := json.RawMessage(`{"value":` + strings.Repeat("[", 300) + strings.Repeat("]", 300) + `}`)
+	if _, err := e.Execute(t.Context(), "echo", deep); !errors.Is(err, session.ErrInvalid) || !strings.Contains(err.Error(), "deeper than 200 levels") {
+		t.Errorf("arguments: %v", err)
+	}
+	_, err := e.ExecuteInSession(t.Context(), "s", "nest", snakepit.Args{"depth": 201})
+	var invalid *session.InvalidError
+	if !errors.Is(err, execution.ErrStateNotCommitted) || !errors.As(err, &invalid) || invalid.Field != `variable "nested"` {
+		t.Errorf("a variable: %v", err)
+	}
+	inSession(t, e, "s", "nest", snakepit.Args{"depth": 200})
+	inSession(t, e, "s", "look", nil)
+}
+
 func TestChangesMadeElsewhereAreSeen(t *testing.T) {
 	e := openEngine(t, nil)
 	inSession(t, e, "s", "remember", snakepit.Args{"text": "a"})

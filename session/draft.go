@@ -7,8 +7,8 @@ import (
 	"maps"
 	"sync"
 	"time"
-	"unicode/utf8"
 
+	"github.com/snakepit-go/snakepit/internal/jsontext"
 	"github.com/snakepit-go/snakepit/session/driver"
 )
 
@@ -90,8 +90,8 @@ func (d *Draft) SetVar(key string, value any) error {
 	if err != nil {
 		return &InvalidError{fmt.Sprintf("variable %q", key), "cannot be encoded as JSON: " + err.Error()}
 	}
-	if !utf8.Valid(encoded) {
-		return &InvalidError{fmt.Sprintf("variable %q", key), "is not valid UTF-8"}
+	if _, err := jsontext.Check(encoded); err != nil {
+		return invalidVar(key, err)
 	}
 	d.body.vars.put(key, encoded, false)
 	return nil

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/snakepit-go/snakepit/internal/jsontext"
 )
 
 // Limits of this package; those of the driver come on top.
@@ -121,40 +123,28 @@ func absoluteMillis(t time.Time, now int64) (int64, error) {
 // compactJSON checks the value of a variable and removes insignificant space.
 // A text that has none is returned as it is.
 func compactJSON(key string, value json.RawMessage) (json.RawMessage, error) {
-	invalid := func(reason string) error {
-		return &InvalidError{fmt.Sprintf("variable %q", key), reason}
-	}
-	if len(value) == 0 {
-		return nil, invalid("is empty, which is no JSON text")
-	}
-	if !utf8.Valid(value) {
-		return nil, invalid("is not valid UTF-8")
-	}
-	if isCompact(value) && json.Valid(value) {
+	compact, err := jsontext.Check(value)
+	switch {
+	case len(value) == 0:
+		return nil, &InvalidError{fmt.Sprintf("variable %q", key), "is empty, which is no JSON text"}
+	case err != nil:
+		return nil, invalidVar(key, err)
+	case compact:
 		return value, nil
 	}
 	var buf bytes.Buffer
 	buf.Grow(len(value))
 	if err := json.Compact(&buf, value); err != nil {
-		return nil, invalid("is no JSON text: " + err.Error())
+		return nil, invalidVar(key, err) // cannot be
 	}
 	return buf.Bytes(), nil
 }
 
-// isCompact says whether a JSON text has no space outside of strings.
-func isCompact(text []byte) bool {
-	inside := false
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case c == '"':
-			inside = !inside
-		case inside:
-			if c == '\\' {
-				i++
-			}
-		case c == ' ', c == '\t', c == '\n', c == '\r':
-			return false
-		}
+// invalidVar says why a text cannot be a variable.
+func invalidVar(key string, err error) error {
+	reason := err.Error()
+	if !jsontext.IsLimit(err) {
+		reason = "is no JSON text: " + reason
 	}
-	return true
+	return &InvalidError{fmt.Sprintf("variable %q", key), reason}
 }

@@ -34,6 +34,15 @@ def recall(session) -> dict:
 
 
 @tool
+def nest(depth: int, session):
+    """Keeps a list of lists."""
+    value = []
+    for _ in range(depth - 1):
+        value = [value]
+    session.vars["nested"] = value
+
+
+@tool
 def look(session):
     """Reads, and changes nothing."""
     return len(session.vars.get("notes", []))

@@ -11,6 +11,10 @@ var (
 	// ErrStateMissing: the worker does not hold the session state the call
 	// relied on. Nothing was executed; the call is to be sent with the state.
 	ErrStateMissing = errors.New("session state not held by the worker")
+	// ErrStateUnreadable: the session has a variable that is nested too deeply
+	// for workers, or a number that is too long or out of range for them.
+	// Nothing was executed. Today's limits let no such variable in.
+	ErrStateUnreadable = errors.New("session state no worker can read")
 	// ErrCanceled: the call was cancelled, and the worker has stopped it.
 	ErrCanceled = errors.New("call canceled")
 	// ErrWorkerCrashed matches every *CrashError.

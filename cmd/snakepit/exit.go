@@ -46,7 +46,8 @@ var exitCodes = []struct {
 	{exitNotFound, "no such session, program, tool or pool",
 		[]error{session.ErrNotFound, worker.ErrProgramNotFound, worker.ErrToolNotFound, execution.ErrPoolNotFound}},
 	{exitRefused, "refused as things are: revision conflict, already committed, quota, size limit, directory in use",
-		[]error{session.ErrConflict, session.ErrAlreadyCommitted, session.ErrFenced, session.ErrQuotaExceeded, session.ErrTooLarge, session.ErrLocked}},
+		[]error{session.ErrConflict, session.ErrAlreadyCommitted, session.ErrFenced, session.ErrQuotaExceeded, session.ErrTooLarge, session.ErrLocked,
+			worker.ErrStateUnreadable}},
 	{exitUnavailable, "not available or not in time: no server, no worker, a full queue, a timeout (the call may still have run)",
 		[]error{
 			session.ErrUnavailable, session.ErrClosed,

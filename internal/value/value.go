@@ -13,6 +13,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"github.com/snakepit-go/snakepit/internal/jsontext"
 )
 
 // marker is how bytes are written in JSON.
@@ -30,9 +32,7 @@ func Encode(args any, attachments [][]byte) (json.RawMessage, [][]byte, error) {
 	switch v := args.(type) {
 	case nil:
 	case json.RawMessage:
-		if text = v; len(text) > 0 && !json.Valid(text) {
-			err = errors.New("not valid JSON")
-		}
+		text = v
 	case map[string]any:
 		attachments = slices.Clip(attachments) // so that the caller's array is not written to
 		text, err = json.Marshal(separate(v, &attachments))
@@ -42,14 +42,22 @@ func Encode(args any, attachments [][]byte) (json.RawMessage, [][]byte, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("encode arguments: %w", err)
 	}
-	trimmed := bytes.Trim(text, " \t\r\n")
-	switch {
-	case len(trimmed) == 0, string(trimmed) == "null":
+	if len(text) == 0 {
 		return nil, attachments, nil
-	case trimmed[0] != '{':
-		return nil, nil, errors.New("arguments must be a JSON object")
 	}
-	return text, attachments, nil
+	if _, err := jsontext.Check(text); jsontext.IsLimit(err) {
+		return nil, nil, fmt.Errorf("what was given as arguments %w", err)
+	} else if err != nil {
+		return nil, nil, fmt.Errorf("encode arguments: not valid JSON: %w", err)
+	}
+	trimmed := bytes.TrimLeft(text, " \t\r\n")
+	switch trimmed[0] {
+	case 'n': // null
+		return nil, attachments, nil
+	case '{':
+		return text, attachments, nil
+	}
+	return nil, nil, errors.New("arguments must be a JSON object")
 }
 
 // separate returns v with a marker in place of each []byte. What holds none is

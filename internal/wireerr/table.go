@@ -42,6 +42,7 @@ var Table = []Row{
 	{worker.ErrNoSession, "no_session", connect.CodeFailedPrecondition, false},
 	{worker.ErrReadOnly, "read_only", connect.CodeFailedPrecondition, false},
 	{worker.ErrStateMissing, "state_missing", connect.CodeInternal, false},
+	{worker.ErrStateUnreadable, "state_unreadable", connect.CodeFailedPrecondition, false},
 	{worker.ErrCanceled, "call_canceled", connect.CodeCanceled, false},
 	{worker.ErrSaturated, "pool_saturated", connect.CodeResourceExhausted, true},
 	{worker.ErrQueueTimeout, "queue_timeout", connect.CodeUnavailable, true},

@@ -40,6 +40,7 @@ var sentinels = map[string]error{
 	"session.ErrUpdateFailed":        session.ErrUpdateFailed,
 	"worker.ErrToolNotFound":         worker.ErrToolNotFound,
 	"worker.ErrStateMissing":         worker.ErrStateMissing,
+	"worker.ErrStateUnreadable":      worker.ErrStateUnreadable,
 	"worker.ErrCanceled":             worker.ErrCanceled,
 	"worker.ErrWorkerCrashed":        worker.ErrWorkerCrashed,
 	"worker.ErrNoSession":            worker.ErrNoSession,

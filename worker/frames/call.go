@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/snakepit-go/snakepit/internal/jsontext"
 	"github.com/snakepit-go/snakepit/worker"
 )
 
@@ -73,17 +74,22 @@ func (c *conn) Call(ctx context.Context, req *worker.Call) (*worker.Result, erro
 	return r.res, r.err
 }
 
-// checkCall makes sure that the header will be JSON: a worker could not tell
-// which call a broken one belongs to.
+// checkCall makes sure that the header will be JSON that a worker can read: it
+// could not tell which call a broken one belongs to, and one that asks too much
+// would cost it its life.
 func checkCall(req *worker.Call) error {
 	if len(req.Args) > 0 {
-		if err := validObject(req.Args); err != nil {
-			return &worker.ToolError{Kind: worker.InvalidArguments, Type: "ValueError", Message: "the arguments are not a JSON object: " + err.Error()}
+		if err := jsontext.CheckObject(req.Args); err != nil {
+			what := "what was given as arguments is not a JSON object: "
+			if jsontext.IsLimit(err) {
+				what = "what was given as arguments "
+			}
+			return &worker.ToolError{Kind: worker.InvalidArguments, Type: "ValueError", Message: what + err.Error()}
 		}
 	}
 	if s := req.Session; s != nil && s.Vars != nil {
-		if err := validObject(s.Vars); err != nil {
-			return fmt.Errorf("call %q: the variables of session %q are not a JSON object: %w", req.Tool, s.ID, err)
+		if name, err := jsontext.CheckMembers(s.Vars); err != nil {
+			return fmt.Errorf("call %q in session %q: %w: variable %q %w; replace or unset it", req.Tool, s.ID, worker.ErrStateUnreadable, name, err)
 		}
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	"io"
 	"sync"
 
+	"github.com/snakepit-go/snakepit/internal/jsontext"
 	"github.com/snakepit-go/snakepit/worker"
 )
 
@@ -253,7 +254,7 @@ func (a *ask) callTool(ctx context.Context, host worker.Host) (json.RawMessage, 
 	if err != nil {
 		return nil, err
 	}
-	if err := validValue(value); err != nil {
+	if err := jsontext.Valid(value); err != nil {
 		return nil, fmt.Errorf("host tool %q: its result is not JSON: %w", a.params.Tool, err)
 	}
 	if len(value) > a.conn.opts.MaxFrame/2 {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"github.com/snakepit-go/snakepit/internal/jsontext"
 	"github.com/snakepit-go/snakepit/worker"
 )
 
@@ -35,83 +36,83 @@ type payload struct {
 // before it.
 func parse(header, body []byte) (m message, err error) {
 	m.body = body
-	s := scanner{text: header}
-	s.object(func(key []byte) {
+	s := jsontext.NewScanner(header)
+	s.Object(func(key []byte) {
 		switch string(key) {
 		case "id":
-			m.hasID = s.peek() != 'n'
-			m.id = s.integer()
+			m.hasID = s.Peek() != 'n'
+			m.id = s.Integer()
 		case "method":
-			m.method = s.method()
+			m.method = method(&s)
 		case "params", "result":
 			m.payload.read(&s)
 		case "error":
-			m.failure = s.value()
+			m.failure = s.Value()
 		default:
-			s.value()
+			s.Value()
 		}
 	})
-	return m, s.end()
+	return m, s.End()
 }
 
-func (s *scanner) method() string {
-	if s.peek() != '"' {
-		s.fail("a method's name expected")
+func method(s *jsontext.Scanner) string {
+	if s.Peek() != '"' {
+		s.Fail("a method's name expected")
 		return ""
 	}
-	return s.key(s.str())
+	return s.Key(s.RawString())
 }
 
-func (p *payload) read(s *scanner) {
-	s.peek()
-	start := s.pos
-	if s.peek() != '{' {
-		s.value()
+func (p *payload) read(s *jsontext.Scanner) {
+	s.Peek()
+	start := s.Pos()
+	if s.Peek() != '{' {
+		s.Value()
 	} else {
-		s.object(func(key []byte) {
+		s.Object(func(key []byte) {
 			switch string(key) {
 			case "call":
-				p.call = s.integer()
+				p.call = s.Integer()
 			case "value":
-				p.value = s.value()
+				p.value = s.Value()
 			case "parts":
-				if !s.null() {
-					s.array(func() { p.parts = append(p.parts, int(s.integer())) })
+				if !s.Null() {
+					s.Array(func() { p.parts = append(p.parts, int(s.Integer())) })
 				}
 			case "change":
 				p.readChange(s)
 			case "local":
-				p.local = string(s.value()) == "true"
+				p.local = string(s.Value()) == "true"
 			default:
-				s.value()
+				s.Value()
 			}
 		})
 	}
-	if s.err == nil {
-		p.raw = s.text[start:s.pos]
+	if s.Err() == nil {
+		p.raw = s.Since(start)
 	}
 }
 
-func (p *payload) readChange(s *scanner) {
-	if s.null() {
+func (p *payload) readChange(s *jsontext.Scanner) {
+	if s.Null() {
 		return
 	}
 	change := new(worker.StateChange)
-	s.object(func(key []byte) {
+	s.Object(func(key []byte) {
 		switch string(key) {
 		case "set":
 			change.Set = make(map[string]json.RawMessage)
-			s.object(func(key []byte) { change.Set[s.key(key)] = s.value() })
+			s.Object(func(key []byte) { change.Set[s.Key(key)] = s.Value() })
 		case "unset":
-			s.array(func() {
-				if s.peek() != '"' {
-					s.fail("a key expected")
+			s.Array(func() {
+				if s.Peek() != '"' {
+					s.Fail("a key expected")
 					return
 				}
-				change.Unset = append(change.Unset, s.key(s.str()))
+				change.Unset = append(change.Unset, s.Key(s.RawString()))
 			})
 		default:
-			s.value()
+			s.Value()
 		}
 	})
 	p.change = change

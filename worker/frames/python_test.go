@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -238,5 +239,48 @@ func TestAnIdleWorkerIsHeard(t *testing.T) {
 	await(t, conn.Done(), "the end")
 	if exit := conn.Exit(); exit.Code != 0 || exit.Expected {
 		t.Errorf("exit %+v", exit)
+	}
+}
+
+// What may be kept and sent is what a Python worker can read and write, also
+// where dates make it walk through the value; what it could not read is refused
+// before it is sent, and costs no worker.
+func TestStateAtItsLimits(t *testing.T) {
+	h := pythons(t, "testdata/tools.py")
+	conn := h.start()
+	for _, core := range []string{`{"$datetime":"2026-01-31T12:30:00"}`, `{"$float":"NaN"}`, `[` + strings.Repeat("7", 4300) + `]`} {
+		const depth = 199
+		text := strings.Repeat("[", depth) + core + strings.Repeat("]", depth)
+		state := &worker.SessionState{ID: "s", Incarnation: "i", Version: 1, Vars: json.RawMessage(`{"from":` + text + `}`)}
+		res, err := conn.Call(t.Context(), &worker.Call{Tool: "copy", Session: state})
+		if err != nil {
+			t.Fatalf("a value around %.30s: %v", core, err)
+		}
+		if string(res.Value) != text || string(res.Change.Set["to"]) != "["+text+"]" {
+			t.Errorf("a value around %.30s came back as %.300s", core, res.Value)
+		}
+		if res, err = conn.Call(t.Context(), &worker.Call{Tool: "echo", Args: json.RawMessage(`{"value":` + text[1:len(text)-1] + `}`)}); err != nil {
+			t.Fatalf("an argument around %.30s: %v", core, err)
+		} else if string(res.Value) != text[1:len(text)-1] {
+			t.Errorf("an argument around %.30s came back as %.300s", core, res.Value)
+		}
+	}
+	for what, text := range map[string]string{
+		"nested deeper than 200 levels":                          strings.Repeat("[", 201) + strings.Repeat("]", 201),
+		"a number of 5000000 characters, where 4300 are allowed": strings.Repeat("9", 5_000_000),
+		"beyond 1.8e308": "1e400",
+	} {
+		state := &worker.SessionState{ID: "s", Incarnation: "i", Version: 2, Vars: json.RawMessage(`{"fine":1,"bad":` + text + `}`)}
+		if _, err := conn.Call(t.Context(), &worker.Call{Tool: "echo", Args: json.RawMessage(`{"value":1}`), Session: state}); !errors.Is(err, worker.ErrStateUnreadable) ||
+			!strings.Contains(err.Error(), `variable "bad"`) || !strings.Contains(err.Error(), what) {
+			t.Errorf("a variable that is %s: %v", what, err)
+		}
+		_, err := conn.Call(t.Context(), &worker.Call{Tool: "echo", Args: json.RawMessage(`{"value":` + text + `}`)})
+		if fault, ok := errors.AsType[*worker.ToolError](err); !ok || fault.Kind != worker.InvalidArguments || !strings.Contains(fault.Message, what) {
+			t.Errorf("an argument that is %s: %v", what, err)
+		}
+	}
+	if err := conn.Ping(t.Context()); err != nil {
+		t.Errorf("the worker is gone: %v", err)
 	}
 }

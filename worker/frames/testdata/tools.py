@@ -14,6 +14,13 @@ def echo(value):
 
 
 @tool
+def copy(session):
+    """What is in ``from`` is set in ``to``, through the encoder."""
+    session.vars["to"] = [session.vars["from"]]
+    return session.vars["from"]
+
+
+@tool
 def stuck():
     host.call("ready")
     while True:
