@@ -1,6 +1,7 @@
 package snakepit
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -101,6 +102,37 @@ func (e *Engine) Tools(name string) ([]worker.Tool, error) {
 		return nil, err
 	}
 	return p.Pool.Tools(), nil
+}
+
+// RestartWorker replaces the worker of that id by a new one, which loads the
+// tools anew, and returns when that is ready. The call that the old one runs
+// ends first. What is in session.local of the old one is gone; what is committed
+// is not. When ctx ends before, the worker is replaced all the same.
+//
+// Errors: worker.ErrWorkerNotFound; worker.ErrStartFailed if the new one cannot
+// be started, with the traceback if its tools do not load; worker.ErrDraining,
+// worker.ErrClosed; the context's error.
+func (e *Engine) RestartWorker(ctx context.Context, id string) error {
+	for _, p := range e.pools {
+		if err := p.Restart(ctx, id); !errors.Is(err, worker.ErrWorkerNotFound) {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: %q; Workers lists them", worker.ErrWorkerNotFound, id)
+}
+
+// RestartWorkers is RestartWorker for all workers of a pool, or of all pools if
+// name is empty. Those of a pool are restarted one after another, and no more of
+// them once one cannot be started.
+func (e *Engine) RestartWorkers(ctx context.Context, name string) error {
+	if name == "" {
+		return e.eachPool(func(p *pool) error { return p.RestartAll(ctx) })
+	}
+	p, err := e.pool(name)
+	if err != nil {
+		return err
+	}
+	return p.RestartAll(ctx)
 }
 
 // Ready returns nil if every pool has a worker that can take calls, or says

@@ -73,8 +73,36 @@ func (c *Client) Workers(ctx context.Context, pool string) ([]Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	workers := make([]Worker, len(res.Msg.GetWorkers()))
-	for i, m := range res.Msg.GetWorkers() {
+	return workersOf(res.Msg.GetWorkers()), nil
+}
+
+// RestartWorker replaces a worker by a new one, which loads the tools anew, and
+// returns it when it is ready. The call that the old one runs ends first.
+func (c *Client) RestartWorker(ctx context.Context, id string) (Worker, error) {
+	workers, err := c.restart(ctx, &snakepitv1.RestartWorkersRequest{Worker: id})
+	if err != nil || len(workers) == 0 {
+		return Worker{}, err
+	}
+	return workers[0], nil
+}
+
+// RestartWorkers restarts all workers of a pool, or of all pools if pool is
+// empty: one after another, and no more of a pool once one cannot be started.
+func (c *Client) RestartWorkers(ctx context.Context, pool string) ([]Worker, error) {
+	return c.restart(ctx, &snakepitv1.RestartWorkersRequest{Pool: pool, All: pool == ""})
+}
+
+func (c *Client) restart(ctx context.Context, req *snakepitv1.RestartWorkersRequest) ([]Worker, error) {
+	res, err := c.pools.RestartWorkers(ctx, connect.NewRequest(req))
+	if err != nil {
+		return nil, err
+	}
+	return workersOf(res.Msg.GetWorkers()), nil
+}
+
+func workersOf(messages []*snakepitv1.Worker) []Worker {
+	workers := make([]Worker, len(messages))
+	for i, m := range messages {
 		workers[i] = Worker{
 			Pool: m.GetPool(), ID: m.GetId(), Generation: m.GetGeneration(), PID: int(m.GetPid()), State: m.GetState(),
 			Sessions: int(m.GetSessions()), Calls: m.GetCalls(), Runtime: m.GetRuntime(), LastExit: m.GetLastExit(),
@@ -83,7 +111,7 @@ func (c *Client) Workers(ctx context.Context, pool string) ([]Worker, error) {
 			workers[i].Started = m.GetStarted().AsTime()
 		}
 	}
-	return workers, nil
+	return workers
 }
 
 // Tools lists the tools of a pool, or of all if pool is empty.

@@ -2,12 +2,14 @@ package server
 
 import (
 	"context"
+	"slices"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/snakepit-go/snakepit"
 	snakepitv1 "github.com/snakepit-go/snakepit/api/snakepit/v1"
+	"github.com/snakepit-go/snakepit/session"
 )
 
 type poolService struct{ engine *snakepit.Engine }
@@ -28,18 +30,45 @@ func (s *poolService) ListWorkers(_ context.Context, req *connect.Request[snakep
 	if err != nil {
 		return nil, err
 	}
-	res := &snakepitv1.ListWorkersResponse{}
-	for _, w := range workers {
-		m := &snakepitv1.Worker{
+	return connect.NewResponse(&snakepitv1.ListWorkersResponse{Workers: workerMessages(workers)}), nil
+}
+
+func workerMessages(workers []snakepit.WorkerInfo) []*snakepitv1.Worker {
+	messages := make([]*snakepitv1.Worker, len(workers))
+	for i, w := range workers {
+		messages[i] = &snakepitv1.Worker{
 			Pool: w.Pool, Id: w.ID, Generation: w.Generation, Pid: int32(w.PID), State: w.State, Sessions: int32(w.Sessions),
 			Calls: w.Calls, Runtime: w.Runtime, LastExit: w.LastExit,
 		}
 		if !w.Started.IsZero() {
-			m.Started = timestamppb.New(w.Started)
+			messages[i].Started = timestamppb.New(w.Started)
 		}
-		res.Workers = append(res.Workers, m)
 	}
-	return connect.NewResponse(res), nil
+	return messages
+}
+
+func (s *poolService) RestartWorkers(ctx context.Context, req *connect.Request[snakepitv1.RestartWorkersRequest]) (*connect.Response[snakepitv1.RestartWorkersResponse], error) {
+	id, pool, all := req.Msg.GetWorker(), req.Msg.GetPool(), req.Msg.GetAll()
+	var err error
+	switch {
+	case id != "" && pool == "" && !all:
+		err = s.engine.RestartWorker(ctx, id)
+	case id == "" && (pool != "") != all:
+		err = s.engine.RestartWorkers(ctx, pool)
+	default:
+		err = &session.InvalidError{Field: "worker, pool, all", Reason: "name a worker, or a pool, or set all: one of the three"}
+	}
+	if err != nil {
+		return nil, err
+	}
+	workers, err := s.engine.Workers(pool)
+	if err != nil {
+		return nil, err
+	}
+	if id != "" {
+		workers = slices.DeleteFunc(workers, func(w snakepit.WorkerInfo) bool { return w.ID != id })
+	}
+	return connect.NewResponse(&snakepitv1.RestartWorkersResponse{Workers: workerMessages(workers)}), nil
 }
 
 func (s *poolService) ListTools(_ context.Context, req *connect.Request[snakepitv1.ListToolsRequest]) (*connect.Response[snakepitv1.ListToolsResponse], error) {

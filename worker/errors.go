@@ -23,6 +23,10 @@ var (
 	ErrNoSession = errors.New("the call has no session")
 	// ErrReadOnly: a call that may not change its session tried to.
 	ErrReadOnly = errors.New("read-only call")
+	// ErrWorkerNotFound: the pool has no place of that name.
+	ErrWorkerNotFound = errors.New("worker not found")
+	// ErrStartFailed matches every *StartError.
+	ErrStartFailed = errors.New("start failed")
 	// ErrProgramNotFound: the session has no program of that name.
 	ErrProgramNotFound = errors.New("program not found")
 	// ErrHostToolNotFound: the host offers no tool of that name.
@@ -142,3 +146,6 @@ func (e *StartError) Error() string {
 }
 
 func (e *StartError) Unwrap() error { return e.Err }
+
+// Is makes errors.Is(err, ErrStartFailed) true.
+func (e *StartError) Is(target error) bool { return target == ErrStartFailed }

@@ -17,6 +17,14 @@ type place struct {
 	generation uint64
 	worker     *instance // nil unless one is running
 	lastExit   string
+	// renew is the generation that there is to be at least, startErr how the
+	// last start failed, and tried is closed, and made anew, after each.
+	renew    uint64
+	startErr error
+	tried    chan struct{}
+
+	// wake has the supervisor look at renew.
+	wake chan struct{}
 }
 
 // move changes the state. A move that the table does not have is a fault of
@@ -87,7 +95,6 @@ func (p *Pool) give(w *instance) {
 		p.shelve(w)
 	case w.load == 0 && w.idle != nil:
 		close(w.idle)
-		w.idle = nil
 	}
 }
 

@@ -79,7 +79,8 @@ type Observer struct {
 	// WorkerExited: a worker that had been ready has ended.
 	WorkerExited func(pool, worker string, exit Exit)
 	// Restart: a worker will be started again. Reason is "start_failed",
-	// "exited", "unanswered_cancel", "no_pong" or "panic".
+	// "exited", "unanswered_cancel", "no_pong", "panic", or "requested" by
+	// Pool.Restart.
 	Restart func(pool, reason string)
 	// Saturated: a caller was refused because the queue is full.
 	Saturated func(pool string)

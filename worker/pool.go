@@ -78,7 +78,7 @@ func NewPool(opts PoolOptions) (*Pool, error) {
 		ended:    make(chan struct{}),
 	}
 	for n := range opts.Size {
-		pl := &place{pool: p, id: fmt.Sprintf("%s-%d", opts.Name, n+1), state: StateStopped}
+		pl := &place{pool: p, id: fmt.Sprintf("%s-%d", opts.Name, n+1), state: StateStopped, tried: make(chan struct{}), wake: make(chan struct{}, 1)}
 		p.places = append(p.places, pl)
 		p.byID[pl.id] = pl
 	}

@@ -33,7 +33,7 @@ var moves = map[State][]State{
 	StateStarting: {StateReady, StateBackoff, StateStopped},
 	StateReady:    {StateBusy, StateStopping, StateBackoff, StateStopped},
 	StateBusy:     {StateReady, StateDraining, StateStopping, StateBackoff, StateStopped},
-	StateDraining: {StateStopping, StateStopped},
+	StateDraining: {StateStopping, StateBackoff, StateStopped},
 	StateStopping: {StateBackoff, StateStopped},
 	StateBackoff:  {StateStarting, StateStopped},
 }

@@ -25,6 +25,9 @@ func (pl *place) run(ctx context.Context) {
 			}
 		}
 		failures++
+		if reason == restarting {
+			failures = 0
+		}
 		if !pl.pause(ctx, reason, failures) {
 			return
 		}
@@ -69,6 +72,7 @@ func (pl *place) start(ctx context.Context) (*instance, error) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		pl.rest(ctx)
+		pl.attempted(err)
 		if pl.state == StateBackoff {
 			pl.lastExit = err.Error()
 		}
@@ -88,6 +92,7 @@ func (pl *place) start(ctx context.Context) (*instance, error) {
 	pl.move(StateReady)
 	pl.worker = w
 	p.serve(w)
+	pl.attempted(nil)
 	p.readyOnce.Do(func() { close(p.ready) })
 	return w, nil
 }
@@ -121,6 +126,10 @@ func (pl *place) watch(ctx context.Context, w *instance) {
 		case <-ctx.Done():
 			pl.shutdown(w)
 			return
+		case <-pl.wake:
+			if pl.outdated(w) && pl.replace(ctx, w) {
+				return
+			}
 		case <-tick:
 			if pl.ping(ctx, w) == nil {
 				misses = 0
@@ -145,31 +154,46 @@ func (pl *place) ping(ctx context.Context, w *instance) error {
 func (pl *place) shutdown(w *instance) {
 	p := pl.pool
 	p.mu.Lock()
-	p.withdraw(w)
-	idle := make(chan struct{})
-	switch pl.state {
-	case StateBusy:
-		pl.move(StateDraining)
-		w.idle = idle
-	case StateReady:
-		pl.move(StateStopping)
-		close(idle)
-	default: // killed already
-		close(idle)
-	}
+	idle := pl.vacate(w)
 	p.mu.Unlock()
-
 	select {
 	case <-idle:
 	case <-w.conn.Done():
 	case <-p.graceful.Done():
 	}
+	pl.end(p.graceful, w)
+}
+
+// vacate gives a worker no more calls; the channel is closed when it has none.
+// p.mu is held.
+func (pl *place) vacate(w *instance) <-chan struct{} {
+	pl.pool.withdraw(w)
+	switch pl.state {
+	case StateDraining: // already
+		return w.idle
+	case StateBusy:
+		pl.move(StateDraining)
+		w.idle = make(chan struct{})
+		return w.idle
+	case StateReady:
+		pl.move(StateStopping)
+	default: // killed already
+	}
+	none := make(chan struct{})
+	close(none)
+	return none
+}
+
+// end ends a worker that is vacated, and waits for that; when ctx ends, it is
+// killed.
+func (pl *place) end(ctx context.Context, w *instance) {
+	p := pl.pool
 	p.mu.Lock()
 	if pl.state == StateDraining {
 		pl.move(StateStopping)
 	}
 	p.mu.Unlock()
-	if err := w.conn.Stop(p.graceful); err != nil {
+	if err := w.conn.Stop(ctx); err != nil {
 		pl.logger().Warn("stop worker", "generation", w.ref.Generation, "error", err)
 	}
 	<-w.conn.Done()
@@ -191,7 +215,7 @@ func (pl *place) bury(ctx context.Context, w *instance) (reason string) {
 		reason = "exited"
 	}
 	level := slog.LevelWarn
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || reason == restarting {
 		level = slog.LevelInfo
 	}
 	pl.logger().Log(ctx, level, "worker ended", "generation", w.ref.Generation, "exit", exit.Reason, "cause", reason)
@@ -204,7 +228,7 @@ func (pl *place) bury(ctx context.Context, w *instance) (reason string) {
 	return reason
 }
 
-// pause waits before the next start. It reports false when the pool stops.
+// pause waits before the next start, unless that was asked for. It reports false when the pool stops.
 func (pl *place) pause(ctx context.Context, reason string, failures int) bool {
 	p := pl.pool
 	if ctx.Err() == nil {
@@ -215,12 +239,22 @@ func (pl *place) pause(ctx context.Context, reason string, failures int) bool {
 			f(p.opts.Name, reason)
 		}
 	}
+	if failures == 0 && ctx.Err() == nil {
+		return true
+	}
 	t := time.NewTimer(p.opts.Backoff.pause(failures))
 	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
+	for waiting := true; waiting; {
+		select {
+		case <-t.C:
+			return true
+		case <-pl.wake:
+			if pl.awaited() {
+				return true
+			}
+		case <-ctx.Done():
+			waiting = false
+		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

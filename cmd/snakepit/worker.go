@@ -12,8 +12,8 @@ import (
 func newWorker(e env) *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "worker",
-		Short: "Look at the worker processes",
-	}, newWorkerList(e))
+		Short: "Look at the worker processes, and restart them",
+	}, newWorkerList(e), newWorkerRestart(e))
 }
 
 type workerListOptions struct {
@@ -44,11 +44,13 @@ func runWorkerList(ctx context.Context, opts workerListOptions, out io.Writer) e
 		if err != nil {
 			return err
 		}
-		return opts.output.write(out, workers, func(t *table) {
-			t.row("POOL", "WORKER", "PID", "STATE", "SESSIONS", "CALLS", "STARTS", "RUNTIME", "LAST EXIT")
-			for _, w := range workers {
-				t.row(w.Pool, w.ID, w.PID, w.State, w.Sessions, w.Calls, w.Generation, dash(w.Runtime), dash(shorten(w.LastExit)))
-			}
-		})
+		return opts.output.write(out, workers, func(t *table) { workerRows(t, workers) })
 	})
+}
+
+func workerRows(t *table, workers []client.Worker) {
+	t.row("POOL", "WORKER", "PID", "STATE", "SESSIONS", "CALLS", "STARTS", "RUNTIME", "LAST EXIT")
+	for _, w := range workers {
+		t.row(w.Pool, w.ID, w.PID, w.State, w.Sessions, w.Calls, w.Generation, dash(w.Runtime), dash(shorten(w.LastExit)))
+	}
 }

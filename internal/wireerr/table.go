@@ -37,6 +37,8 @@ var Table = []Row{
 	{execution.ErrPoolNotFound, "pool_not_found", connect.CodeNotFound, false},
 
 	{worker.ErrToolNotFound, "tool_not_found", connect.CodeNotFound, false},
+	{worker.ErrWorkerNotFound, "worker_not_found", connect.CodeNotFound, false},
+	{worker.ErrStartFailed, "worker_start_failed", connect.CodeFailedPrecondition, false},
 	{worker.ErrProgramNotFound, "host_program_not_found", connect.CodeNotFound, false},
 	{worker.ErrHostToolNotFound, "host_tool_not_found", connect.CodeNotFound, false},
 	{worker.ErrNoSession, "no_session", connect.CodeFailedPrecondition, false},

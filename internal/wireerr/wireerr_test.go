@@ -53,6 +53,8 @@ var sentinels = map[string]error{
 	"worker.ErrWorkerBusy":           worker.ErrWorkerBusy,
 	"worker.ErrWorkerGone":           worker.ErrWorkerGone,
 	"worker.ErrDraining":             worker.ErrDraining,
+	"worker.ErrWorkerNotFound":       worker.ErrWorkerNotFound,
+	"worker.ErrStartFailed":          worker.ErrStartFailed,
 	"worker.ErrClosed":               worker.ErrClosed,
 	"execution.ErrStateNotCommitted": execution.ErrStateNotCommitted,
 	"execution.ErrSessionWorkerGone": execution.ErrSessionWorkerGone,

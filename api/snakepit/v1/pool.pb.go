@@ -597,6 +597,115 @@ func (x *ListToolsResponse) GetTools() []*Tool {
 	return nil
 }
 
+// RestartWorkersRequest names one of the three.
+type RestartWorkersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The id of one worker.
+	Worker string `protobuf:"bytes,1,opt,name=worker,proto3" json:"worker,omitempty"`
+	// All workers of this pool.
+	Pool string `protobuf:"bytes,2,opt,name=pool,proto3" json:"pool,omitempty"`
+	// All workers of all pools.
+	All           bool `protobuf:"varint,3,opt,name=all,proto3" json:"all,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestartWorkersRequest) Reset() {
+	*x = RestartWorkersRequest{}
+	mi := &file_snakepit_v1_pool_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestartWorkersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestartWorkersRequest) ProtoMessage() {}
+
+func (x *RestartWorkersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_snakepit_v1_pool_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestartWorkersRequest.ProtoReflect.Descriptor instead.
+func (*RestartWorkersRequest) Descriptor() ([]byte, []int) {
+	return file_snakepit_v1_pool_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *RestartWorkersRequest) GetWorker() string {
+	if x != nil {
+		return x.Worker
+	}
+	return ""
+}
+
+func (x *RestartWorkersRequest) GetPool() string {
+	if x != nil {
+		return x.Pool
+	}
+	return ""
+}
+
+func (x *RestartWorkersRequest) GetAll() bool {
+	if x != nil {
+		return x.All
+	}
+	return false
+}
+
+type RestartWorkersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was restarted, as it is now.
+	Workers       []*Worker `protobuf:"bytes,1,rep,name=workers,proto3" json:"workers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestartWorkersResponse) Reset() {
+	*x = RestartWorkersResponse{}
+	mi := &file_snakepit_v1_pool_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestartWorkersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestartWorkersResponse) ProtoMessage() {}
+
+func (x *RestartWorkersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_snakepit_v1_pool_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestartWorkersResponse.ProtoReflect.Descriptor instead.
+func (*RestartWorkersResponse) Descriptor() ([]byte, []int) {
+	return file_snakepit_v1_pool_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RestartWorkersResponse) GetWorkers() []*Worker {
+	if x != nil {
+		return x.Workers
+	}
+	return nil
+}
+
 var File_snakepit_v1_pool_proto protoreflect.FileDescriptor
 
 const file_snakepit_v1_pool_proto_rawDesc = "" +
@@ -648,11 +757,18 @@ const file_snakepit_v1_pool_proto_rawDesc = "" +
 	"\x10ListToolsRequest\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\tR\x04pool\"<\n" +
 	"\x11ListToolsResponse\x12'\n" +
-	"\x05tools\x18\x01 \x03(\v2\x11.snakepit.v1.ToolR\x05tools2\x86\x02\n" +
+	"\x05tools\x18\x01 \x03(\v2\x11.snakepit.v1.ToolR\x05tools\"U\n" +
+	"\x15RestartWorkersRequest\x12\x16\n" +
+	"\x06worker\x18\x01 \x01(\tR\x06worker\x12\x12\n" +
+	"\x04pool\x18\x02 \x01(\tR\x04pool\x12\x10\n" +
+	"\x03all\x18\x03 \x01(\bR\x03all\"G\n" +
+	"\x16RestartWorkersResponse\x12-\n" +
+	"\aworkers\x18\x01 \x03(\v2\x13.snakepit.v1.WorkerR\aworkers2\xe1\x02\n" +
 	"\vPoolService\x12O\n" +
 	"\tListPools\x12\x1d.snakepit.v1.ListPoolsRequest\x1a\x1e.snakepit.v1.ListPoolsResponse\"\x03\x90\x02\x02\x12U\n" +
 	"\vListWorkers\x12\x1f.snakepit.v1.ListWorkersRequest\x1a .snakepit.v1.ListWorkersResponse\"\x03\x90\x02\x02\x12O\n" +
-	"\tListTools\x12\x1d.snakepit.v1.ListToolsRequest\x1a\x1e.snakepit.v1.ListToolsResponse\"\x03\x90\x02\x02B<Z:github.com/snakepit-go/snakepit/api/snakepit/v1;snakepitv1b\x06proto3"
+	"\tListTools\x12\x1d.snakepit.v1.ListToolsRequest\x1a\x1e.snakepit.v1.ListToolsResponse\"\x03\x90\x02\x02\x12Y\n" +
+	"\x0eRestartWorkers\x12\".snakepit.v1.RestartWorkersRequest\x1a#.snakepit.v1.RestartWorkersResponseB<Z:github.com/snakepit-go/snakepit/api/snakepit/v1;snakepitv1b\x06proto3"
 
 var (
 	file_snakepit_v1_pool_proto_rawDescOnce sync.Once
@@ -666,35 +782,40 @@ func file_snakepit_v1_pool_proto_rawDescGZIP() []byte {
 	return file_snakepit_v1_pool_proto_rawDescData
 }
 
-var file_snakepit_v1_pool_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_snakepit_v1_pool_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_snakepit_v1_pool_proto_goTypes = []any{
-	(*Pool)(nil),                  // 0: snakepit.v1.Pool
-	(*Worker)(nil),                // 1: snakepit.v1.Worker
-	(*Tool)(nil),                  // 2: snakepit.v1.Tool
-	(*ListPoolsRequest)(nil),      // 3: snakepit.v1.ListPoolsRequest
-	(*ListPoolsResponse)(nil),     // 4: snakepit.v1.ListPoolsResponse
-	(*ListWorkersRequest)(nil),    // 5: snakepit.v1.ListWorkersRequest
-	(*ListWorkersResponse)(nil),   // 6: snakepit.v1.ListWorkersResponse
-	(*ListToolsRequest)(nil),      // 7: snakepit.v1.ListToolsRequest
-	(*ListToolsResponse)(nil),     // 8: snakepit.v1.ListToolsResponse
-	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*Pool)(nil),                   // 0: snakepit.v1.Pool
+	(*Worker)(nil),                 // 1: snakepit.v1.Worker
+	(*Tool)(nil),                   // 2: snakepit.v1.Tool
+	(*ListPoolsRequest)(nil),       // 3: snakepit.v1.ListPoolsRequest
+	(*ListPoolsResponse)(nil),      // 4: snakepit.v1.ListPoolsResponse
+	(*ListWorkersRequest)(nil),     // 5: snakepit.v1.ListWorkersRequest
+	(*ListWorkersResponse)(nil),    // 6: snakepit.v1.ListWorkersResponse
+	(*ListToolsRequest)(nil),       // 7: snakepit.v1.ListToolsRequest
+	(*ListToolsResponse)(nil),      // 8: snakepit.v1.ListToolsResponse
+	(*RestartWorkersRequest)(nil),  // 9: snakepit.v1.RestartWorkersRequest
+	(*RestartWorkersResponse)(nil), // 10: snakepit.v1.RestartWorkersResponse
+	(*timestamppb.Timestamp)(nil),  // 11: google.protobuf.Timestamp
 }
 var file_snakepit_v1_pool_proto_depIdxs = []int32{
-	9, // 0: snakepit.v1.Worker.started:type_name -> google.protobuf.Timestamp
-	0, // 1: snakepit.v1.ListPoolsResponse.pools:type_name -> snakepit.v1.Pool
-	1, // 2: snakepit.v1.ListWorkersResponse.workers:type_name -> snakepit.v1.Worker
-	2, // 3: snakepit.v1.ListToolsResponse.tools:type_name -> snakepit.v1.Tool
-	3, // 4: snakepit.v1.PoolService.ListPools:input_type -> snakepit.v1.ListPoolsRequest
-	5, // 5: snakepit.v1.PoolService.ListWorkers:input_type -> snakepit.v1.ListWorkersRequest
-	7, // 6: snakepit.v1.PoolService.ListTools:input_type -> snakepit.v1.ListToolsRequest
-	4, // 7: snakepit.v1.PoolService.ListPools:output_type -> snakepit.v1.ListPoolsResponse
-	6, // 8: snakepit.v1.PoolService.ListWorkers:output_type -> snakepit.v1.ListWorkersResponse
-	8, // 9: snakepit.v1.PoolService.ListTools:output_type -> snakepit.v1.ListToolsResponse
-	7, // [7:10] is the sub-list for method output_type
-	4, // [4:7] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	11, // 0: snakepit.v1.Worker.started:type_name -> google.protobuf.Timestamp
+	0,  // 1: snakepit.v1.ListPoolsResponse.pools:type_name -> snakepit.v1.Pool
+	1,  // 2: snakepit.v1.ListWorkersResponse.workers:type_name -> snakepit.v1.Worker
+	2,  // 3: snakepit.v1.ListToolsResponse.tools:type_name -> snakepit.v1.Tool
+	1,  // 4: snakepit.v1.RestartWorkersResponse.workers:type_name -> snakepit.v1.Worker
+	3,  // 5: snakepit.v1.PoolService.ListPools:input_type -> snakepit.v1.ListPoolsRequest
+	5,  // 6: snakepit.v1.PoolService.ListWorkers:input_type -> snakepit.v1.ListWorkersRequest
+	7,  // 7: snakepit.v1.PoolService.ListTools:input_type -> snakepit.v1.ListToolsRequest
+	9,  // 8: snakepit.v1.PoolService.RestartWorkers:input_type -> snakepit.v1.RestartWorkersRequest
+	4,  // 9: snakepit.v1.PoolService.ListPools:output_type -> snakepit.v1.ListPoolsResponse
+	6,  // 10: snakepit.v1.PoolService.ListWorkers:output_type -> snakepit.v1.ListWorkersResponse
+	8,  // 11: snakepit.v1.PoolService.ListTools:output_type -> snakepit.v1.ListToolsResponse
+	10, // 12: snakepit.v1.PoolService.RestartWorkers:output_type -> snakepit.v1.RestartWorkersResponse
+	9,  // [9:13] is the sub-list for method output_type
+	5,  // [5:9] is the sub-list for method input_type
+	5,  // [5:5] is the sub-list for extension type_name
+	5,  // [5:5] is the sub-list for extension extendee
+	0,  // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_snakepit_v1_pool_proto_init() }
@@ -709,7 +830,7 @@ func file_snakepit_v1_pool_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_snakepit_v1_pool_proto_rawDesc), len(file_snakepit_v1_pool_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

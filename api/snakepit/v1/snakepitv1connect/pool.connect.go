@@ -39,6 +39,9 @@ const (
 	PoolServiceListWorkersProcedure = "/snakepit.v1.PoolService/ListWorkers"
 	// PoolServiceListToolsProcedure is the fully-qualified name of the PoolService's ListTools RPC.
 	PoolServiceListToolsProcedure = "/snakepit.v1.PoolService/ListTools"
+	// PoolServiceRestartWorkersProcedure is the fully-qualified name of the PoolService's
+	// RestartWorkers RPC.
+	PoolServiceRestartWorkersProcedure = "/snakepit.v1.PoolService/RestartWorkers"
 )
 
 // PoolServiceClient is a client for the snakepit.v1.PoolService service.
@@ -46,6 +49,10 @@ type PoolServiceClient interface {
 	ListPools(context.Context, *connect.Request[v1.ListPoolsRequest]) (*connect.Response[v1.ListPoolsResponse], error)
 	ListWorkers(context.Context, *connect.Request[v1.ListWorkersRequest]) (*connect.Response[v1.ListWorkersResponse], error)
 	ListTools(context.Context, *connect.Request[v1.ListToolsRequest]) (*connect.Response[v1.ListToolsResponse], error)
+	// RestartWorkers replaces workers by new ones, which load the tools anew, and
+	// returns when those are ready. Calls that run end first. Those of a pool are
+	// replaced one after another, and no more of them once one cannot be started.
+	RestartWorkers(context.Context, *connect.Request[v1.RestartWorkersRequest]) (*connect.Response[v1.RestartWorkersResponse], error)
 }
 
 // NewPoolServiceClient constructs a client for the snakepit.v1.PoolService service. By default, it
@@ -80,14 +87,21 @@ func NewPoolServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
+		restartWorkers: connect.NewClient[v1.RestartWorkersRequest, v1.RestartWorkersResponse](
+			httpClient,
+			baseURL+PoolServiceRestartWorkersProcedure,
+			connect.WithSchema(poolServiceMethods.ByName("RestartWorkers")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // poolServiceClient implements PoolServiceClient.
 type poolServiceClient struct {
-	listPools   *connect.Client[v1.ListPoolsRequest, v1.ListPoolsResponse]
-	listWorkers *connect.Client[v1.ListWorkersRequest, v1.ListWorkersResponse]
-	listTools   *connect.Client[v1.ListToolsRequest, v1.ListToolsResponse]
+	listPools      *connect.Client[v1.ListPoolsRequest, v1.ListPoolsResponse]
+	listWorkers    *connect.Client[v1.ListWorkersRequest, v1.ListWorkersResponse]
+	listTools      *connect.Client[v1.ListToolsRequest, v1.ListToolsResponse]
+	restartWorkers *connect.Client[v1.RestartWorkersRequest, v1.RestartWorkersResponse]
 }
 
 // ListPools calls snakepit.v1.PoolService.ListPools.
@@ -105,11 +119,20 @@ func (c *poolServiceClient) ListTools(ctx context.Context, req *connect.Request[
 	return c.listTools.CallUnary(ctx, req)
 }
 
+// RestartWorkers calls snakepit.v1.PoolService.RestartWorkers.
+func (c *poolServiceClient) RestartWorkers(ctx context.Context, req *connect.Request[v1.RestartWorkersRequest]) (*connect.Response[v1.RestartWorkersResponse], error) {
+	return c.restartWorkers.CallUnary(ctx, req)
+}
+
 // PoolServiceHandler is an implementation of the snakepit.v1.PoolService service.
 type PoolServiceHandler interface {
 	ListPools(context.Context, *connect.Request[v1.ListPoolsRequest]) (*connect.Response[v1.ListPoolsResponse], error)
 	ListWorkers(context.Context, *connect.Request[v1.ListWorkersRequest]) (*connect.Response[v1.ListWorkersResponse], error)
 	ListTools(context.Context, *connect.Request[v1.ListToolsRequest]) (*connect.Response[v1.ListToolsResponse], error)
+	// RestartWorkers replaces workers by new ones, which load the tools anew, and
+	// returns when those are ready. Calls that run end first. Those of a pool are
+	// replaced one after another, and no more of them once one cannot be started.
+	RestartWorkers(context.Context, *connect.Request[v1.RestartWorkersRequest]) (*connect.Response[v1.RestartWorkersResponse], error)
 }
 
 // NewPoolServiceHandler builds an HTTP handler from the service implementation. It returns the path
@@ -140,6 +163,12 @@ func NewPoolServiceHandler(svc PoolServiceHandler, opts ...connect.HandlerOption
 		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
+	poolServiceRestartWorkersHandler := connect.NewUnaryHandler(
+		PoolServiceRestartWorkersProcedure,
+		svc.RestartWorkers,
+		connect.WithSchema(poolServiceMethods.ByName("RestartWorkers")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/snakepit.v1.PoolService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case PoolServiceListPoolsProcedure:
@@ -148,6 +177,8 @@ func NewPoolServiceHandler(svc PoolServiceHandler, opts ...connect.HandlerOption
 			poolServiceListWorkersHandler.ServeHTTP(w, r)
 		case PoolServiceListToolsProcedure:
 			poolServiceListToolsHandler.ServeHTTP(w, r)
+		case PoolServiceRestartWorkersProcedure:
+			poolServiceRestartWorkersHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -167,4 +198,8 @@ func (UnimplementedPoolServiceHandler) ListWorkers(context.Context, *connect.Req
 
 func (UnimplementedPoolServiceHandler) ListTools(context.Context, *connect.Request[v1.ListToolsRequest]) (*connect.Response[v1.ListToolsResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("snakepit.v1.PoolService.ListTools is not implemented"))
+}
+
+func (UnimplementedPoolServiceHandler) RestartWorkers(context.Context, *connect.Request[v1.RestartWorkersRequest]) (*connect.Response[v1.RestartWorkersResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("snakepit.v1.PoolService.RestartWorkers is not implemented"))
 }
