@@ -38,9 +38,17 @@ type Config struct {
 	// LogTracebacks adds Python's traceback to the record of a failed call,
 	// which has the place in the source in any case.
 	LogTracebacks bool
-	// Telemetry observes pools and, with Sessions.Observer, the store; package
-	// telemetry makes both.
-	Telemetry worker.Observer
+	// Telemetry observes the engine; telemetry.Attach fills it in.
+	Telemetry Telemetry
+}
+
+// Telemetry observes an engine; the store has Sessions.Observer.
+type Telemetry struct {
+	// Workers is told of calls and workers.
+	Workers worker.Observer
+	// Opened is called once the engine is open, for what is read rather than
+	// told. If it fails, so does Open.
+	Opened func(*Engine) error
 }
 
 // PoolConfig is a pool of workers that offer the same tools.

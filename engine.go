@@ -18,9 +18,6 @@ import (
 	"github.com/snakepit-go/snakepit/worker"
 )
 
-// ErrPoolNotFound: there is no pool of that name.
-var ErrPoolNotFound = execution.ErrPoolNotFound
-
 // closeTimeout bounds Close: draining, stopping workers, closing the store.
 const closeTimeout = 30 * time.Second
 
@@ -107,7 +104,7 @@ func (e *Engine) open(ctx context.Context, cfg Config) error {
 			CancelGrace:  config.CancelGrace,
 			StopGrace:    config.StopGrace,
 			Logger:       cfg.Logger,
-			Observer:     cfg.Telemetry,
+			Observer:     cfg.Telemetry.Workers,
 		}); err != nil {
 			return err
 		}
@@ -127,7 +124,13 @@ func (e *Engine) open(ctx context.Context, cfg Config) error {
 	e.stop.Push("pools", func(ctx context.Context) error {
 		return e.eachPool(func(p *pool) error { return p.Stop(ctx) })
 	})
-	return e.eachPool(func(p *pool) error { return p.Start(ctx) })
+	if err := e.eachPool(func(p *pool) error { return p.Start(ctx) }); err != nil {
+		return err
+	}
+	if opened := cfg.Telemetry.Opened; opened != nil {
+		return opened(e)
+	}
+	return nil
 }
 
 // forgetGoneSessions adds to the store's observer that workers drop what they

@@ -168,12 +168,11 @@ func TestALeftStreamIsNoFailure(t *testing.T) {
 func TestEventsOfTools(t *testing.T) {
 	log := new(records)
 	reg := prometheus.NewRegistry()
-	metrics, err := telemetry.New(reg, "memory")
-	if err != nil {
-		t.Fatal(err)
-	}
 	e := openEngine(t, func(c *snakepit.Config) {
-		c.Logger, c.Telemetry = log.logger(), metrics.Workers()
+		c.Logger = log.logger()
+		if err := telemetry.Attach(c, reg); err != nil {
+			t.Fatal(err)
+		}
 	})
 	report := func(args snakepit.Args) {
 		t.Helper()

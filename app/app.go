@@ -136,15 +136,8 @@ func (a *App) start(ctx context.Context) error {
 		return err
 	}
 	registry, metrics := a.registry()
-	observe, err := telemetry.New(registry, a.config.StoreDriver())
-	if err != nil {
-		return fmt.Errorf("register metrics: %w", err)
-	}
-	if err := a.openEngine(ctx, observe); err != nil {
+	if err := a.openEngine(ctx, registry); err != nil {
 		return err
-	}
-	if err := registry.Register(telemetry.Pools(a.engine.Pools)); err != nil {
-		return fmt.Errorf("register metrics: %w", err)
 	}
 	if a.queue != nil {
 		if err := registry.Register(telemetry.Log(a.queue.Dropped)); err != nil {
@@ -177,7 +170,7 @@ func (a *App) listen(ctx context.Context) error {
 	return nil
 }
 
-func (a *App) openEngine(ctx context.Context, observe *telemetry.Metrics) error {
+func (a *App) openEngine(ctx context.Context, registry prometheus.Registerer) error {
 	store, err := openStore(ctx, a.config, a.log)
 	if err != nil {
 		return err
@@ -189,12 +182,13 @@ func (a *App) openEngine(ctx context.Context, observe *telemetry.Metrics) error 
 		Node:          a.config.NodeName(),
 		RunDir:        a.config.RunDir,
 		Logger:        a.log,
-		Telemetry:     observe.Workers(),
 		LogTracebacks: a.config.Log.Tracebacks,
 	}
-	c.Sessions.Observer = observe.Sessions()
 	for _, p := range a.config.Pools {
 		c.Pools = append(c.Pools, poolConfig(p))
+	}
+	if err := telemetry.Attach(&c, registry); err != nil {
+		return errors.Join(err, store.Close())
 	}
 	if a.engine, err = snakepit.Open(ctx, c); err != nil {
 		return err

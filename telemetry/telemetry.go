@@ -17,12 +17,18 @@
 package telemetry
 
 import (
+	"errors"
+	"fmt"
+	"reflect"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/snakepit-go/snakepit"
 	"github.com/snakepit-go/snakepit/session"
+	"github.com/snakepit-go/snakepit/session/driver"
+	"github.com/snakepit-go/snakepit/session/memstore"
 	"github.com/snakepit-go/snakepit/worker"
 )
 
@@ -65,6 +71,34 @@ var (
 	operationBuckets = prometheus.ExponentialBuckets(1e-6, 4, 12)
 	callBuckets      = prometheus.ExponentialBuckets(50e-6, 3, 13)
 )
+
+// Attach has the engine that is opened with cfg report to reg. It is called once
+// for an engine, when the rest of cfg is set; engines that share a registry need
+// prometheus.WrapRegistererWith, each with labels of its own.
+func Attach(cfg *snakepit.Config, reg prometheus.Registerer) error {
+	if !reflect.ValueOf(cfg.Telemetry).IsZero() || !reflect.ValueOf(cfg.Sessions.Observer).IsZero() {
+		return errors.New("telemetry: Config.Telemetry or Config.Sessions.Observer is set already; attach what is to observe the engine once")
+	}
+	var store driver.Store = memstore.New()
+	if cfg.Store != nil {
+		store = cfg.Store
+	}
+	m, err := New(reg, driver.Describe(store).Name)
+	if err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
+	cfg.Sessions.Observer = m.Sessions()
+	cfg.Telemetry = snakepit.Telemetry{
+		Workers: m.Workers(),
+		Opened: func(e *snakepit.Engine) error {
+			if err := reg.Register(Pools(e.Pools)); err != nil {
+				return fmt.Errorf("register metrics: %w", err)
+			}
+			return nil
+		},
+	}
+	return nil
+}
 
 // New registers the metrics of an engine whose sessions are kept by the named
 // driver.

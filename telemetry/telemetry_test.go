@@ -21,6 +21,7 @@ import (
 	"github.com/snakepit-go/snakepit/session/memstore"
 	"github.com/snakepit-go/snakepit/telemetry"
 	"github.com/snakepit-go/snakepit/worker"
+	"github.com/snakepit-go/snakepit/worker/workertest"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden file")
@@ -235,6 +236,48 @@ func TestNamesFromPythonAreBounded(t *testing.T) {
 		if values[key] != want {
 			t.Errorf("%s is %v, want %v", key, values[key], want)
 		}
+	}
+}
+
+// One call is all that an embedding program needs.
+func TestAttach(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	cfg := snakepit.Config{Pools: []snakepit.PoolConfig{{Workers: 1, Transport: new(workertest.Fake)}}}
+	if err := telemetry.Attach(&cfg, reg); err != nil {
+		t.Fatal(err)
+	}
+	e, err := snakepit.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	if _, err := e.ExecuteInSession(t.Context(), "s", "echo", snakepit.Args{"value": 1}); err != nil {
+		t.Fatal(err)
+	}
+	if err := testutil.GatherAndCompare(reg, strings.NewReader(`
+# HELP snakepit_pool_calls_total Calls given to workers, by tool and result.
+# TYPE snakepit_pool_calls_total counter
+snakepit_pool_calls_total{pool="default",result="ok",tool="echo"} 1
+# HELP snakepit_pool_workers Workers of a pool, by state: configured, ready (busy or not), busy.
+# TYPE snakepit_pool_workers gauge
+snakepit_pool_workers{pool="default",state="busy"} 0
+snakepit_pool_workers{pool="default",state="configured"} 1
+snakepit_pool_workers{pool="default",state="ready"} 1
+# HELP snakepit_sessions_total Sessions created, deleted and expired.
+# TYPE snakepit_sessions_total counter
+snakepit_sessions_total{event="created"} 1
+snakepit_sessions_total{event="deleted"} 0
+snakepit_sessions_total{event="expired"} 0
+`), "snakepit_pool_calls_total", "snakepit_pool_workers", "snakepit_sessions_total"); err != nil {
+		t.Error(err)
+	}
+
+	// What was set already is not thrown away in silence.
+	if err := telemetry.Attach(&cfg, prometheus.NewRegistry()); err == nil {
+		t.Error("attached twice to one configuration")
+	}
+	if err := telemetry.Attach(&snakepit.Config{}, reg); err == nil {
+		t.Error("attached two engines to one registry")
 	}
 }
 
