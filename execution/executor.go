@@ -187,7 +187,9 @@ func (x *Executor) executePlain(ctx context.Context, req Request) (*Result, erro
 		return nil, fmt.Errorf("%w: a call id needs a session, where its commit is remembered", session.ErrInvalid)
 	}
 	call := req.Call
-	call.Session, call.Host = nil, x.newHost(ctx, nil, true)
+	host := x.newHost(ctx, nil, true)
+	defer host.seal()
+	call.Session, call.Host = nil, host
 	res, err := req.Pool.Execute(ctx, &call)
 	if err != nil {
 		return nil, err
@@ -236,7 +238,7 @@ func (x *Executor) attempt(ctx context.Context, c *sessionCall) (*Result, error)
 	held.local = res.Local
 
 	after := sess
-	put, drop := host.changes()
+	put, drop := host.seal()
 	changed := changesVars(res.Change) || len(put)+len(drop) > 0
 	switch {
 	case c.readOnly && changed:

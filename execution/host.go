@@ -20,8 +20,12 @@ import (
 // session's turn; such a call needs another free worker.
 type HostTool func(ctx context.Context, args json.RawMessage) (any, error)
 
-// callHost answers what a tool asks for during one call. It implements
-// worker.Host.
+// callHost answers what a tool asks for during one call, until it is sealed. It
+// implements worker.Host.
+//
+// A tool may leave a thread running that goes on asking. What it asks for takes
+// effect with the call or is refused, never something in between: everything
+// that counts for the commit happens under mu, which seal takes too.
 type callHost struct {
 	// call is the context of the call: a program that is opened for one
 	// request of the worker is read by later ones.
@@ -33,6 +37,8 @@ type callHost struct {
 	readOnly bool
 
 	mu sync.Mutex
+	// sealed says that the call has been answered.
+	sealed bool
 	// staged holds what the call wrote, by name; dropped what it deleted.
 	staged  map[string]*session.StagedProgram
 	dropped map[string]struct{}
@@ -49,6 +55,9 @@ func (h *callHost) ReadProgram(_ context.Context, name string, offset int64, lim
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.sealed {
+		return nil, fmt.Errorf("read program %q: %w", name, worker.ErrCallEnded)
+	}
 	if _, gone := h.dropped[name]; gone {
 		return nil, fmt.Errorf("read program %q: %w", name, worker.ErrProgramNotFound)
 	}
@@ -97,7 +106,7 @@ func (h *callHost) openProgram(name string) error {
 
 // WriteProgram implements worker.Host.
 func (h *callHost) WriteProgram(_ context.Context, name, contentType string) (io.WriteCloser, error) {
-	if err := h.writable(); err != nil {
+	if err := h.allows(); err != nil {
 		return nil, fmt.Errorf("write program %q: %w", name, err)
 	}
 	// What is staged must be removable when the call was cancelled.
@@ -110,11 +119,11 @@ func (h *callHost) WriteProgram(_ context.Context, name, contentType string) (io
 
 // DeleteProgram implements worker.Host.
 func (h *callHost) DeleteProgram(_ context.Context, name string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if err := h.writable(); err != nil {
 		return fmt.Errorf("delete program %q: %w", name, err)
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	if staged, ok := h.staged[name]; ok {
 		delete(h.staged, name)
 		h.dropped[name] = struct{}{}
@@ -131,6 +140,9 @@ func (h *callHost) DeleteProgram(_ context.Context, name string) error {
 
 // CallTool implements worker.Host.
 func (h *callHost) CallTool(ctx context.Context, name string, args json.RawMessage) (json.RawMessage, error) {
+	if h.ended() {
+		return nil, fmt.Errorf("call host tool %q: %w", name, worker.ErrCallEnded)
+	}
 	tool, ok := h.tools[name]
 	if !ok {
 		return nil, fmt.Errorf("call host tool %q: %w", name, worker.ErrHostToolNotFound)
@@ -156,10 +168,12 @@ func (t HostTool) run(ctx context.Context, args json.RawMessage) (value any, err
 	return t(ctx, args)
 }
 
-// changes returns the program changes of the call for its commit.
-func (h *callHost) changes() (put []*session.StagedProgram, drop []string) {
+// seal ends what tools may ask for, and returns the program changes of the
+// call for its commit.
+func (h *callHost) seal() (put []*session.StagedProgram, drop []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.sealed = true
 	put = slices.Collect(maps.Values(h.staged))
 	for name := range h.dropped {
 		// A program the call itself made and deleted again was never stored.
@@ -170,10 +184,11 @@ func (h *callHost) changes() (put []*session.StagedProgram, drop []string) {
 	return put, drop
 }
 
-// close gives up what the call staged, unless it was committed.
+// close seals the call and gives up what it staged, unless that was committed.
 func (h *callHost) close(committed bool) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.sealed = true
 	errs := []error{h.closeOpen()}
 	if !committed {
 		for _, staged := range h.staged {
@@ -193,8 +208,23 @@ func (h *callHost) closeOpen() error {
 	return err
 }
 
+func (h *callHost) ended() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.sealed
+}
+
+func (h *callHost) allows() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.writable()
+}
+
+// writable says why a program may not be written; h.mu is held.
 func (h *callHost) writable() error {
 	switch {
+	case h.sealed:
+		return worker.ErrCallEnded
 	case h.sess == nil:
 		return worker.ErrNoSession
 	case h.readOnly:
@@ -210,12 +240,22 @@ type programWriter struct {
 	name string
 }
 
+func (w *programWriter) Write(b []byte) (int, error) {
+	if w.host.ended() {
+		return 0, worker.ErrCallEnded
+	}
+	return w.StagedProgram.Write(b)
+}
+
 func (w *programWriter) Close() error {
 	if err := w.StagedProgram.Close(); err != nil {
 		return err
 	}
 	w.host.mu.Lock()
 	defer w.host.mu.Unlock()
+	if w.host.sealed {
+		return errors.Join(worker.ErrCallEnded, w.Abort())
+	}
 	previous := w.host.staged[w.name]
 	w.host.staged[w.name] = w.StagedProgram
 	delete(w.host.dropped, w.name)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -188,3 +189,33 @@ def store_in_session(value: str, session):
 @tool
 def report(name: str, measurements: dict, attrs: dict = {}, session=None):
     snakepit.event(name, measurements, attrs)
+
+_told = []
+
+
+@tool
+def outlive(n: int, session) -> None:
+    """Leaves a thread that goes on writing programs until it is told that the call has ended."""
+
+    def go_on():
+        size = 0
+        try:
+            while True:
+                size += 1
+                session.programs[f"p{size % 3}"] = b"x" * (n * 1000 + size)
+        except snakepit.Error as e:
+            _told.append(str(e))
+
+    session.vars["n"] = n
+    threading.Thread(target=go_on, daemon=True).start()
+    session.programs["p0"] = b"y" * n
+
+
+@tool(readonly=True)
+def program_sizes(session) -> dict:
+    return {name: session.programs.info(name).size for name in session.programs}
+
+
+@tool(readonly=True)
+def outlived(session) -> list:
+    return _told

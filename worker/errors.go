@@ -27,6 +27,9 @@ var (
 	ErrWorkerNotFound = errors.New("worker not found")
 	// ErrStartFailed matches every *StartError.
 	ErrStartFailed = errors.New("start failed")
+	// ErrCallEnded: a tool, or a thread it left running, asked its host for
+	// something after its call was answered.
+	ErrCallEnded = errors.New("the call has ended")
 	// ErrProgramNotFound: the session has no program of that name.
 	ErrProgramNotFound = errors.New("program not found")
 	// ErrHostToolNotFound: the host offers no tool of that name.

@@ -43,6 +43,7 @@ var Table = []Row{
 	{worker.ErrHostToolNotFound, "host_tool_not_found", connect.CodeNotFound, false},
 	{worker.ErrNoSession, "no_session", connect.CodeFailedPrecondition, false},
 	{worker.ErrReadOnly, "read_only", connect.CodeFailedPrecondition, false},
+	{worker.ErrCallEnded, "call_ended", connect.CodeFailedPrecondition, false},
 	{worker.ErrStateMissing, "state_missing", connect.CodeInternal, false},
 	{worker.ErrStateUnreadable, "state_unreadable", connect.CodeFailedPrecondition, false},
 	{worker.ErrCanceled, "call_canceled", connect.CodeCanceled, false},

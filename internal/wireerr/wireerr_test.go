@@ -45,6 +45,7 @@ var sentinels = map[string]error{
 	"worker.ErrWorkerCrashed":        worker.ErrWorkerCrashed,
 	"worker.ErrNoSession":            worker.ErrNoSession,
 	"worker.ErrReadOnly":             worker.ErrReadOnly,
+	"worker.ErrCallEnded":            worker.ErrCallEnded,
 	"worker.ErrProgramNotFound":      worker.ErrProgramNotFound,
 	"worker.ErrHostToolNotFound":     worker.ErrHostToolNotFound,
 	"worker.ErrSaturated":            worker.ErrSaturated,

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 
 from . import codec
+from .duty import Once
 from .errors import Error
 
 # How many chunks may be sent if the host does not say.
@@ -32,7 +33,10 @@ class Call:
         self.sent = 0  # chunks
         self.cancelled = False  # written by whoever reads the connection
         self.runtime = runtime
-        self._lock = threading.Lock()  # guards what follows
+        self._thread = threading.get_ident()  # on which the tool runs
+        self._lock = threading.Lock()  # guards what follows, and ended
+        self._open = 0  # exchanges of other threads
+        self._closed = None  # happens with the end of the last one
         self._stop = stop
         self._granted: int = params.get("window", _WINDOW)  # chunks that may be sent in all
         self._credit = None  # happens when there is more
@@ -70,10 +74,46 @@ class Call:
             self._credit = credit
             return True
 
-    def end(self) -> None:
-        self.ended = True
+    def seal(self) -> Once | None:
+        """Let the tool's threads change nothing any more: the call is about to be answered.
+
+        Returns what happens when the exchanges that are under way have ended;
+        None if none are.
+        """
+        with self._lock:
+            self.ended = True
+            if self._open:
+                self._closed = Once()
         if self.session is not None:
             self.session._end()
+        return self._closed
+
+    def exchange(self, method: str, params: dict, parts, note: Callable[[dict], object] | None = None) -> tuple[dict, list]:
+        """As request, for what belongs to the answer: it waits for that, and for note(result)."""
+        # What runs on the tool's own thread has ended before the answer, and
+        # a cancel may interrupt it anywhere.
+        counted = threading.get_ident() != self._thread
+        if counted:
+            with self._lock:
+                if self.ended:
+                    raise self.over()
+                self._open += 1
+        try:
+            result, received = self.runtime.request(self, method, params, parts)
+            if note is not None:
+                note(result)
+            return result, received
+        finally:
+            if counted:
+                with self._lock:
+                    self._open -= 1
+                    closed = None if self._open else self._closed
+                if closed is not None:
+                    closed.set()
+
+    def over(self) -> Error:
+        """The error of who asks after the end."""
+        return Error(f"the call of {self.info.tool!r} has ended; the host answers only while it runs")
 
     def request(self, method: str, params: dict, parts) -> tuple[dict, list]:
         """Ask the host for something and wait for the answer. Raises HostError."""

@@ -40,14 +40,14 @@ class Programs(MutableMapping):
     use ``asyncio.to_thread``.
     """
 
-    __slots__ = ("_table", "_changed", "_readonly", "_request")
+    __slots__ = ("_table", "_changed", "_readonly", "_exchange")
 
-    def __init__(self, table: dict[str, ProgramInfo], readonly: bool, request) -> None:
+    def __init__(self, table: dict[str, ProgramInfo], readonly: bool, exchange) -> None:
         self._table = table
         self._changed = False
         self._readonly = readonly
-        # request(method, params, parts) -> (result, parts), see runtime.py
-        self._request = request
+        # exchange(method, params, parts, note) -> (result, parts), see calls.py
+        self._exchange = exchange
 
     def info(self, name: str) -> ProgramInfo:
         """Size, digest and content type of a program. Raises KeyError."""
@@ -94,8 +94,7 @@ class Programs(MutableMapping):
     def __delitem__(self, name: str) -> None:
         self._writable(name)
         self._table[name]  # KeyError
-        self._request("program.delete", {"name": name}, ())
-        self._update(name, None)
+        self._exchange("program.delete", {"name": name}, (), lambda _: self._update(name, None))
 
     def __contains__(self, name: object) -> bool:
         return name in self._table
@@ -114,7 +113,7 @@ class Programs(MutableMapping):
             raise ReadOnlyError(f"session.programs[{name!r}] cannot be changed in a read-only call")
 
     def _read(self, name: str, offset: int, limit: int) -> bytes:
-        _, parts = self._request("program.read", {"name": name, "offset": offset, "limit": limit}, ())
+        _, parts = self._exchange("program.read", {"name": name, "offset": offset, "limit": limit}, ())
         return parts[0] if parts else b""
 
     def _update(self, name: str, info: ProgramInfo | None) -> None:
@@ -139,7 +138,7 @@ class ProgramWriter:
         self._info: ProgramInfo | None = None
 
     def __enter__(self) -> ProgramWriter:
-        result, _ = self._programs._request(
+        result, _ = self._programs._exchange(
             "program.open", {"name": self._name, "content_type": self._content_type}, ()
         )
         self._upload = result["upload"]
@@ -164,19 +163,21 @@ class ProgramWriter:
         return len(view)
 
     def __exit__(self, kind, error, traceback) -> None:
-        upload, request = self._upload, self._programs._request
+        upload, exchange = self._upload, self._programs._exchange
         if kind is not None:
             self._upload = None
             if issubclass(kind, Exception):  # a cancelled call is cleaned up by the host
                 try:
-                    request("program.abort", {"upload": upload}, ())
+                    exchange("program.abort", {"upload": upload}, ())
                 except Error:
                     pass  # the error of the block tells more
             return
         if self._buffer:
             self._send(bytes(self._buffer))
         self._upload = None
-        result, _ = request("program.close", {"upload": upload}, ())
+        exchange("program.close", {"upload": upload}, (), self._done)
+
+    def _done(self, result: dict) -> None:
         self._info = ProgramInfo(result["program"])
         self._programs._update(self._name, self._info)
 
@@ -188,7 +189,7 @@ class ProgramWriter:
         return self._info
 
     def _send(self, data: bytes) -> None:
-        self._programs._request("program.write", {"upload": self._upload}, (data,))
+        self._programs._exchange("program.write", {"upload": self._upload}, (data,))
 
 
 class _ProgramReader(io.RawIOBase):

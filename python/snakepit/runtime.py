@@ -227,7 +227,7 @@ class Runtime:
     def _request_params(self, call: Call, params: dict, parts) -> bytes:
         self._check_reachable()
         if call.ended:
-            raise Error(f"the call of {call.info.tool!r} has ended; the host answers only while it runs")
+            raise call.over()
         params = {"call": call.number, **params}
         if parts:
             params["parts"] = [len(part) for part in parts]
@@ -321,7 +321,7 @@ class Runtime:
             os._exit(0)
         self._call = None
         if call is not None:
-            call.end()
+            call.seal()
         self._send(answer, parts)
         self._duty.end()
 
@@ -335,7 +335,7 @@ class Runtime:
                 # First of all: whatever becomes of the call, the host relies on it.
                 held = self._sessions.open(state, message.special)
                 readonly = state.get("readonly", False) or (tool is not None and tool.readonly)
-                call.session = Session(state["id"], held, readonly, call.request)
+                call.session = Session(state["id"], held, readonly, call.exchange)
             if tool is None:
                 raise _NoTool
             if tool.streams and not call.stream:
@@ -370,6 +370,12 @@ class Runtime:
         text, parts = codec.encode(value)
         session, change, local = call.session, None, b""
         if session is not None:
+            under_way = call.seal()
+            if under_way is not None:
+                # It is the end of another thread's work, not a message, that is
+                # waited for: the helper reads what that thread needs.
+                self._duty.hurry()
+                under_way.wait()
             try:
                 change = session._change()
             except ReadOnlyError as e:

@@ -142,6 +142,9 @@ class Vars(MutableMapping):
     docs/python.md says; bytes are refused, keep them in session.programs.
     """
 
+    # A thread that outlives its call may use this while the call is answered:
+    # what it does after _held has become None is an error, told to it, and what
+    # it did before that is part of the change.
     __slots__ = ("_held", "_readonly", "_touched", "_deleted")
 
     def __init__(self, held: Held, readonly: bool) -> None:
@@ -182,6 +185,7 @@ class Vars(MutableMapping):
                 value = codec.decode(value, [])
             held.values[name] = _Text(encode_var(name, value))
         self._touched[name] = value
+        self._state()
         return value
 
     def __setitem__(self, name: str, value: object) -> None:
@@ -190,8 +194,9 @@ class Vars(MutableMapping):
             raise TypeError(f"names of session variables are str, not {type(name).__name__}")
         if not 0 < len(name.encode(errors="surrogatepass")) <= MAX_NAME:
             raise ValueError(f"names of session variables have 1 to {MAX_NAME} bytes of UTF-8, not {name[:40]!r}")
-        self._touched[name] = value
         self._deleted.discard(name)
+        self._touched[name] = value
+        self._state()
 
     def __delitem__(self, name: str) -> None:
         held = self._writable(name)
@@ -200,6 +205,7 @@ class Vars(MutableMapping):
         self._touched.pop(name, None)
         if name in held.values:
             self._deleted.add(name)
+        self._state()
 
     def __contains__(self, name: object) -> bool:
         return name in self._touched or (name in self._state().values and name not in self._deleted)
@@ -217,11 +223,11 @@ class Vars(MutableMapping):
     def __repr__(self) -> str:
         return repr(dict(self)) if self._held is not None else "<session.vars of a call that has ended>"
 
-    def _change(self) -> Change:
+    def _change(self, held: Held) -> Change:
         """What differs from the state before the call. Raises Unencodable."""
-        held = self._state()
+        touched, deleted = dict(self._touched), set(self._deleted)
         changed = {}
-        for name, value in self._touched.items():
+        for name, value in touched.items():
             text = encode_var(name, value)
             before = held.values.get(name, _MISSING)
             if before is _MISSING or text != _text_of(before, held.special, name):
@@ -229,7 +235,7 @@ class Vars(MutableMapping):
         if changed and self._readonly:
             name = next(iter(changed))
             raise ReadOnlyError(f"session.vars[{name!r}] was changed inside in a read-only call")
-        return Change(changed, sorted(self._deleted))
+        return Change(changed, sorted(deleted.difference(changed)))
 
 
 def _text_of(before: object, special: bool, name: str) -> bytes | None:
@@ -266,12 +272,12 @@ class Session:
 
     __slots__ = ("_held", "_id", "_readonly", "_vars", "_programs")
 
-    def __init__(self, id: str, held: Held, readonly: bool, request) -> None:
+    def __init__(self, id: str, held: Held, readonly: bool, exchange) -> None:
         self._id = id
         self._held = held
         self._readonly = readonly
         self._vars = Vars(held, readonly)
-        self._programs = Programs(held.programs, readonly, request)
+        self._programs = Programs(held.programs, readonly, exchange)
 
     @property
     def id(self) -> str:
@@ -307,7 +313,7 @@ class Session:
     # What the runtime does with it when the tool has ended.
 
     def _change(self) -> Change:
-        return self._vars._change()
+        return self._vars._change(self._held)
 
     def _commit(self, change: Change) -> None:
         """Make the held state the one after the call."""

@@ -140,7 +140,7 @@ class _Run:
         self._call = Call(self, 1, params, lambda: None)
         if session is not None:
             readonly = session.readonly or tool.readonly
-            self._call.session = _Session(session.id, self._held(session), readonly, self._call.request)
+            self._call.session = _Session(session.id, self._held(session), readonly, self._call.exchange)
         args = {name: _round_trip(value, f"argument {name!r}") for name, value in args.items()}
         self.function = tool.bind(args, self._call.session)
         self._context.run(current_call.set, self._call)
@@ -233,6 +233,7 @@ class _Run:
         session = self._session
         if session is None:
             return
+        self._call.seal()
         change = self._call.session._change()
         session.vars.update((name, codec.parse(text)) for name, text in change.set.items())
         for name in change.unset:
@@ -246,7 +247,7 @@ class _Run:
         session._content_types = self._content_types
 
     def end(self) -> None:
-        self._call.end()
+        self._call.seal()
         if self._loop is not None:
             self._loop.close()
 

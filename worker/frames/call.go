@@ -65,7 +65,22 @@ func (c *conn) Call(ctx context.Context, req *worker.Call) (*worker.Result, erro
 			return nil, &worker.UnansweredError{Err: context.Cause(ctx), Answered: c.done}
 		}
 	}
-	if cl.stream != nil {
+	res, err := c.outcome(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if err := cl.hosting.settle(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil, c.giveUp(r, err)
+		}
+		return nil, &worker.ToolError{Kind: worker.WorkerFault, Type: "ProtocolError", Message: err.Error()}
+	}
+	return res, nil
+}
+
+// outcome waits for the answer to a call, and delivers its chunks before.
+func (c *conn) outcome(ctx context.Context, r *request) (*worker.Result, error) {
+	if r.stream != nil {
 		return c.deliver(ctx, r)
 	}
 	if err := c.wait(ctx, r); err != nil {

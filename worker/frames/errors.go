@@ -84,7 +84,7 @@ var refusals = []struct {
 	{worker.ErrProgramNotFound, "no_program"},
 	{worker.ErrHostToolNotFound, "no_tool"},
 	{errNoUpload, "no_upload"},
-	{errNoCall, "no_call"},
+	{worker.ErrCallEnded, "no_call"},
 	{errBusy, "busy"},
 	{context.Canceled, "canceled"},
 	{context.DeadlineExceeded, "canceled"},
@@ -92,7 +92,6 @@ var refusals = []struct {
 
 var (
 	errNoUpload = errors.New("no such upload in this call")
-	errNoCall   = errors.New("no such call is running")
 	errBusy     = errors.New("too many requests of this call are waiting")
 )
 

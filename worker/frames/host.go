@@ -9,6 +9,7 @@ import (
 	"hash"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/snakepit-go/snakepit/internal/jsontext"
 	"github.com/snakepit-go/snakepit/worker"
@@ -19,6 +20,9 @@ const (
 	maxWaiting = 64
 	// maxRead bounds what program.read returns at once.
 	maxRead = 4 << 20
+	// settleWait bounds how long an answer waits for the program request that
+	// is being served when it comes.
+	settleWait = 5 * time.Second
 )
 
 // hosting serves what the tool of one call asks its host for.
@@ -26,6 +30,11 @@ const (
 // Program requests are served one after another, in the order they came, by a
 // goroutine that lives while there are any; each host.call has a goroutine of
 // its own, as one may take as long as it likes.
+//
+// A thread that a tool left running may go on asking when the call has been
+// answered. Its requests are refused from then on; the one about programs that
+// is being served is waited for, so that what the call wrote is settled when it
+// returns.
 type hosting struct {
 	// ctx is the caller's.
 	ctx context.Context
@@ -35,9 +44,12 @@ type hosting struct {
 	cancel  context.CancelFunc
 	ended   bool
 	waiting int
-	queue   []func(context.Context)
+	queue   []*ask
 	// serving says that a goroutine works on the queue, and has uploads.
 	serving bool
+	// busy is closed when the program request that is being carried out is
+	// through; nil if none is.
+	busy    chan struct{}
 	uploads map[int64]*upload
 	nextID  int64
 }
@@ -59,7 +71,7 @@ func (c *conn) asked(m *message) {
 	}
 	r := c.find(m.payload.call)
 	if r == nil || r.call == nil {
-		go req.answer(nil, fmt.Errorf("%s: %w", m.method, errNoCall))
+		go req.answer(nil, fmt.Errorf("%s: %w", m.method, worker.ErrCallEnded))
 		return
 	}
 	parts, err := m.attachments()
@@ -82,7 +94,7 @@ func (h *hosting) accept(req *ask) error {
 	defer h.lock.Unlock()
 	switch {
 	case h.ended:
-		return errNoCall
+		return worker.ErrCallEnded
 	case h.waiting == maxWaiting:
 		return errBusy
 	}
@@ -93,14 +105,14 @@ func (h *hosting) accept(req *ask) error {
 	if req.method == "host.call" {
 		ctx := h.asked
 		go func() {
-			req.serve(ctx)
+			req.reply(req.carryOut(ctx))
 			h.lock.Lock()
 			h.waiting--
 			h.lock.Unlock()
 		}()
 		return nil
 	}
-	h.queue = append(h.queue, req.serve)
+	h.queue = append(h.queue, req)
 	if !h.serving {
 		h.serving = true
 		go h.serveQueue()
@@ -119,14 +131,49 @@ func (h *hosting) serveQueue() {
 			h.lock.Unlock()
 			return
 		}
-		serve := h.queue[0]
+		req := h.queue[0]
 		h.queue = h.queue[1:]
-		ctx := h.asked
+		ctx, ended := h.asked, h.ended
+		if !ended {
+			h.busy = make(chan struct{})
+		}
 		h.lock.Unlock()
-		serve(ctx)
+
+		found := served{err: fmt.Errorf("%s: %w", req.method, worker.ErrCallEnded)}
+		if !ended {
+			found = req.carryOut(ctx)
+		}
+
 		h.lock.Lock()
 		h.waiting--
+		if h.busy != nil {
+			close(h.busy)
+			h.busy = nil
+		}
 		h.lock.Unlock()
+		req.reply(found)
+	}
+}
+
+// settle refuses all further requests of a call that was answered, and returns
+// when none about programs is being carried out.
+func (h *hosting) settle(ctx context.Context) error {
+	h.lock.Lock()
+	h.ended = true
+	busy := h.busy
+	h.lock.Unlock()
+	if busy == nil {
+		return nil
+	}
+	timer := time.NewTimer(settleWait)
+	defer timer.Stop()
+	select {
+	case <-busy:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return fmt.Errorf("the tool was answered while a request of it for a program was open, and that was still being served %v later", settleWait)
 	}
 }
 
@@ -199,42 +246,54 @@ func (a *ask) answer(result any, err error, parts ...[]byte) {
 	_ = a.conn.reply(context.Background(), a.id, result, refused, parts...)
 }
 
-// serve carries the request out and answers it.
-func (a *ask) serve(ctx context.Context) {
+func (a *ask) reply(o served) { a.answer(o.result, o.err, o.parts...) }
+
+// served is what came of a request.
+type served struct {
+	result any
+	err    error
+	parts  [][]byte
+}
+
+// carryOut has the host do what was asked.
+func (a *ask) carryOut(ctx context.Context) (o served) {
 	if ctx.Err() != nil {
-		a.answer(nil, context.Cause(ctx))
-		return
+		return served{err: context.Cause(ctx)}
 	}
 	host := a.call.Host
 	if host == nil {
 		host = noHost{}
 	}
-	type none struct{}
+	o.result = struct{}{}
 	switch p := &a.params; a.method {
 	case "program.read":
-		data, err := a.read(ctx, host)
-		a.answer(map[string]any{"parts": []int{len(data)}}, err, data)
+		var data []byte
+		data, o.err = a.read(ctx, host)
+		o.result, o.parts = map[string]any{"parts": []int{len(data)}}, [][]byte{data}
 	case "program.open":
-		id, err := a.call.hosting.open(ctx, host, p.Name, p.ContentType)
-		a.answer(map[string]any{"upload": id}, err)
+		var id int64
+		id, o.err = a.call.hosting.open(ctx, host, p.Name, p.ContentType)
+		o.result = map[string]any{"upload": id}
 	case "program.write":
-		a.answer(none{}, a.call.hosting.write(p.Upload, a.parts))
+		o.err = a.call.hosting.write(p.Upload, a.parts)
 	case "program.close":
-		program, err := a.call.hosting.complete(p.Upload)
-		a.answer(map[string]any{"program": program}, err)
+		var program *worker.Program
+		program, o.err = a.call.hosting.complete(p.Upload)
+		o.result = map[string]any{"program": program}
 	case "program.abort":
-		err := errNoUpload
-		if a.call.hosting.uploads[p.Upload] != nil {
+		if a.call.hosting.uploads[p.Upload] == nil {
+			o.err = errNoUpload
+		} else {
 			a.call.hosting.abort(p.Upload)
-			err = nil
 		}
-		a.answer(none{}, err)
 	case "program.delete":
-		a.answer(none{}, host.DeleteProgram(ctx, p.Name))
+		o.err = host.DeleteProgram(ctx, p.Name)
 	case "host.call":
-		value, err := a.callTool(ctx, host)
-		a.answer(map[string]any{"value": value}, err)
+		var value json.RawMessage
+		value, o.err = a.callTool(ctx, host)
+		o.result = map[string]any{"value": value}
 	}
+	return o
 }
 
 func (a *ask) read(ctx context.Context, host worker.Host) ([]byte, error) {

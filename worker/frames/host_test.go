@@ -9,7 +9,9 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/snakepit-go/snakepit/worker"
 )
@@ -196,4 +198,92 @@ func TestAskingEndsWithTheCall(t *testing.T) {
 	for range 64 {
 		<-entered
 	}
+}
+
+// gatedHost holds the completion of a program.
+type gatedHost struct {
+	*host
+	closing chan struct{} // closed when it begins
+	gate    chan struct{}
+	closed  atomic.Bool
+}
+
+func newGatedHost() *gatedHost {
+	h := &gatedHost{host: newHost(), closing: make(chan struct{}), gate: make(chan struct{})}
+	h.tools = map[string]func(context.Context, json.RawMessage) (json.RawMessage, error){
+		"closing": func(context.Context, json.RawMessage) (json.RawMessage, error) {
+			<-h.closing
+			return json.RawMessage("null"), nil
+		},
+	}
+	return h
+}
+
+func (h *gatedHost) WriteProgram(context.Context, string, string) (io.WriteCloser, error) {
+	return gatedWriter{h}, nil
+}
+
+type gatedWriter struct{ h *gatedHost }
+
+func (w gatedWriter) Write(b []byte) (int, error) { return len(b), nil }
+
+func (w gatedWriter) Close() error {
+	close(w.h.closing)
+	<-w.h.gate
+	w.h.closed.Store(true)
+	return nil
+}
+
+// A call returns when the program request is through that was being served at
+// its answer; what had not begun, and what comes later, is refused.
+func TestAnAnswerSealsItsCall(t *testing.T) {
+	peer := peers(t, "serves")
+	conn := peer.start()
+	h := newGatedHost()
+	returned := make(chan error, 1)
+	go func() { returned <- answerWhileAsking(t.Context(), conn, h) }()
+	peer.records.await(t, "has answered")
+	select {
+	case err := <-returned:
+		t.Fatalf("the call returned while a program was being completed (%v)", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(h.gate)
+	if err := <-returned; err != nil || !h.closed.Load() {
+		t.Fatalf("the call returned (%v) when the program was complete: %t", err, h.closed.Load())
+	}
+	peer.records.await(t, "late: done refused refused")
+}
+
+// A host that does not come to an end has its bound.
+func TestAnAnswerWaitsForNoStuckHost(t *testing.T) {
+	t.Run("the caller leaves", func(t *testing.T) {
+		peer := peers(t, "serves")
+		conn := peer.start()
+		h := newGatedHost()
+		defer close(h.gate)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		returned := make(chan error, 1)
+		go func() { returned <- answerWhileAsking(ctx, conn, h) }()
+		peer.records.await(t, "has answered")
+		cancel()
+		if err := <-returned; !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("nobody leaves", func(t *testing.T) {
+		conn := peers(t, "serves").start()
+		h := newGatedHost()
+		defer close(h.gate)
+		err := answerWhileAsking(t.Context(), conn, h)
+		if fault, ok := errors.AsType[*worker.ToolError](err); !ok || fault.Kind != worker.WorkerFault || !strings.Contains(err.Error(), "5s") {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func answerWhileAsking(ctx context.Context, conn worker.Conn, h worker.Host) error {
+	_, err := conn.Call(ctx, &worker.Call{Tool: "answer_while_asking", Host: h})
+	return err
 }

@@ -229,6 +229,26 @@ func (p *peer) call(m peerMessage) {
 	case "open_and_leave":
 		p.ask(1, "program.open", fmt.Sprintf(`{"call":%d,"name":"p"}`, p.id))
 		p.result("null")
+	case "answer_while_asking": // as a thread does that outlives its tool
+		p.ask(1, "program.open", fmt.Sprintf(`{"call":%d,"name":"p"}`, p.id))
+		for i, method := range []string{"program.close", "program.write"} {
+			p.send(fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":%q,"params":{"call":%d,"upload":1}}`, 2+i, method, p.id))
+		}
+		p.ask(9, "host.call", fmt.Sprintf(`{"call":%d,"tool":"closing"}`, p.id))
+		p.result(`"answered"`)
+		p.send(`{"jsonrpc":"2.0","method":"log","params":{"level":"info","message":"has answered"}}`)
+		words := []string{"late:"}
+		for _, answer := range []string{p.answer(2), p.answer(3), p.ask(4, "program.delete", fmt.Sprintf(`{"call":%d,"name":"p"}`, p.id))} {
+			switch {
+			case strings.Contains(answer, "no_call"):
+				words = append(words, "refused")
+			case strings.HasPrefix(answer, `{"program"`):
+				words = append(words, "done")
+			default:
+				words = append(words, answer)
+			}
+		}
+		fmt.Println(strings.Join(words, " "))
 	case "many_asks":
 		const n = 200
 		for i := range n {

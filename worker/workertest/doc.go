@@ -23,6 +23,7 @@
 //	unencodable()                returns something that no encoding exists for
 //	program_put(name, data, session)  stores bytes as a program and returns {"size": length}
 //	program_get(name, session)   returns a program's bytes
+//	linger(session)              leaves a thread that goes on writing programs when it has returned; that logs "refused" once it cannot
 //	host_call(tool, args={})     calls a tool of the host and returns its result
 //	log(message, level="info")   logs; returns null
 //

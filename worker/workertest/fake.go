@@ -282,6 +282,9 @@ func (w *Worker) Call(ctx context.Context, wc *worker.Call) (*worker.Result, err
 	w.mu.Unlock()
 
 	inv := &Invocation{worker: w, call: wc, running: c, state: state, ctx: inner}
+	if wc.Host != nil {
+		inv.gate = &gate{host: wc.Host}
+	}
 	go func() {
 		result, err := inv.run(tool)
 		end(worker.ErrCanceled)

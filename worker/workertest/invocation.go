@@ -18,6 +18,7 @@ type Invocation struct {
 	running *call
 	state   *held
 	ctx     context.Context
+	gate    *gate // nil if the call has no host
 	parts   [][]byte
 }
 
@@ -86,12 +87,12 @@ func (inv *Invocation) Vars() map[string]json.RawMessage {
 func (inv *Invocation) Local() map[string]any { return inv.state.local }
 
 // Host is where the tool may ask the host; it refuses everything if the call
-// has none.
+// has none, and everything that is asked after the tool has returned.
 func (inv *Invocation) Host() (worker.Host, error) {
-	if inv.call.Host == nil {
+	if inv.gate == nil {
 		return nil, &worker.ToolError{Kind: worker.ToolRaised, Type: "HostError", Message: "the host answers no requests of this call"}
 	}
-	return inv.call.Host, nil
+	return inv.gate, nil
 }
 
 // Notify calls a tool of the host, if one is named.
@@ -121,6 +122,9 @@ func (inv *Invocation) Log(level slog.Level, msg string) {
 // run runs the tool and makes its answer.
 func (inv *Invocation) run(tool Tool) (*worker.Result, error) {
 	value, err := tool.Run(inv)
+	if inv.gate != nil {
+		inv.gate.seal()
+	}
 	if err != nil {
 		var te *worker.ToolError
 		switch {

@@ -81,6 +81,7 @@ func Run(t *testing.T, h Harness) {
 		{"HostCallEndsWithTheCall", suite.hostCallEnds},
 		{"NoHost", suite.noHost},
 		{"Programs", suite.programs},
+		{"AnswerSealsTheCall", suite.answerSeals},
 		{"Log", suite.log},
 		{"Pings", suite.pings},
 		{"Crash", suite.crash},

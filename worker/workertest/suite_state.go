@@ -2,11 +2,14 @@ package workertest
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -240,12 +243,19 @@ func (r *records) Write(p []byte) (int, error) {
 
 func (r *records) find(t testing.TB, words ...string) {
 	t.Helper()
+	r.count(t, 1, words...)
+}
+
+// count waits until n lines have all the words.
+func (r *records) count(t testing.TB, n int, words ...string) {
+	t.Helper()
 	limit := time.NewTimer(patience)
 	defer limit.Stop()
 	for {
 		r.mu.Lock()
 		text := r.text.String()
 		r.mu.Unlock()
+		lines := 0
 		for line := range strings.Lines(text) {
 			found := 0
 			for _, word := range words {
@@ -254,13 +264,16 @@ func (r *records) find(t testing.TB, words ...string) {
 				}
 			}
 			if found == len(words) {
-				return
+				lines++
 			}
+		}
+		if lines >= n {
+			return
 		}
 		select {
 		case <-r.more:
 		case <-limit.C:
-			t.Fatalf("no line with %q in the log:\n%s", words, text)
+			t.Fatalf("%d lines with %q in the log, want %d:\n%s", lines, words, n, text)
 		}
 	}
 }
@@ -277,4 +290,82 @@ func (s suite) log(t *testing.T) {
 		}, nil)
 		out.find(t, "level="+name, "milk is "+level, "corr-"+level, "worker=suite-1")
 	}
+}
+
+// sealable is a host that notices what is asked of it when the call has
+// returned.
+type sealable struct {
+	worker.Host
+
+	mu       sync.Mutex
+	running  int
+	returned bool
+	late     bool
+}
+
+// enter begins a method, and returns what ends it.
+func (s *sealable) enter() func() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running++
+	s.late = s.late || s.returned
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.running--
+	}
+}
+
+func (s *sealable) WriteProgram(ctx context.Context, name, contentType string) (io.WriteCloser, error) {
+	defer s.enter()()
+	w, err := s.Host.WriteProgram(ctx, name, contentType)
+	return &sealableWriter{s, w}, err
+}
+
+type sealableWriter struct {
+	host *sealable
+	to   io.WriteCloser
+}
+
+func (w *sealableWriter) Write(p []byte) (int, error) {
+	defer w.host.enter()()
+	return w.to.Write(p)
+}
+
+func (w *sealableWriter) Close() error {
+	defer w.host.enter()()
+	runtime.Gosched() // to be found at it
+	return w.to.Close()
+}
+
+// answerSeals: what a thread of the tool asks for after the answer does not
+// reach the host, and what reached it before is through when the call returns.
+func (s suite) answerSeals(t *testing.T) {
+	out := &records{more: make(chan struct{}, 1)}
+	conn := s.startLogging(t, slog.New(slog.NewTextHandler(out, nil)))
+	const rounds = 100
+	hosts := make([]*sealable, rounds)
+	for i := range hosts {
+		h := &sealable{Host: newHost()}
+		hosts[i] = h
+		do(t, conn, &worker.Call{
+			Tool: "linger", CorrelationID: fmt.Sprintf("corr-%d.", i), Host: h, Session: fullState(uint64(i+1), `{}`),
+		}, nil)
+		h.mu.Lock()
+		h.returned = true
+		running := h.running
+		h.mu.Unlock()
+		if running > 0 {
+			t.Fatalf("call %d returned while its host was asked", i)
+		}
+	}
+	out.count(t, rounds, "msg=refused")
+	for i, h := range hosts {
+		h.mu.Lock()
+		if h.late {
+			t.Errorf("the host of call %d was asked after it had returned", i)
+		}
+		h.mu.Unlock()
+	}
+	works(t, conn)
 }

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"time"
 
@@ -29,6 +31,7 @@ func StandardTools() []Tool {
 		{Tool: worker.Tool{Name: "unencodable"}, Run: func(*Invocation) (any, error) { return make(chan int), nil }},
 		{Tool: worker.Tool{Name: "program_put", Session: true}, Run: programPut},
 		{Tool: worker.Tool{Name: "program_get", Session: true}, Run: programGet},
+		{Tool: worker.Tool{Name: "linger", Session: true}, Run: linger},
 		{Tool: worker.Tool{Name: "host_call"}, Run: hostCall},
 		{Tool: worker.Tool{Name: "log"}, Run: log},
 	}
@@ -224,6 +227,34 @@ func programGet(inv *Invocation) (any, error) {
 		}
 		data = append(data, part...)
 	}
+}
+
+func linger(inv *Invocation) (any, error) {
+	host, err := inv.Host()
+	if err != nil {
+		return nil, err
+	}
+	begun := make(chan struct{})
+	go func() {
+		close(begun)
+		for {
+			w, err := host.WriteProgram(context.WithoutCancel(inv.Context()), "lingering", "")
+			if err == nil {
+				err = errors.Join(fill(w, []byte("x")), w.Close())
+			}
+			if err != nil {
+				inv.Log(slog.LevelInfo, "refused")
+				return
+			}
+		}
+	}()
+	<-begun
+	return nil, nil
+}
+
+func fill(w io.Writer, data []byte) error {
+	_, err := w.Write(data)
+	return err
 }
 
 func hostCall(inv *Invocation) (any, error) {

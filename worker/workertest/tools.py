@@ -1,10 +1,12 @@
 """The tool set of workertest's suite, for the Python SDK. See workertest/doc.go."""
 
+import contextvars
 import logging
 import os
+import threading
 import time
 
-from snakepit import Cancelled, host, tool
+from snakepit import Cancelled, Error, host, tool
 
 
 @tool
@@ -98,6 +100,22 @@ def program_put(name: str, data: bytes, session) -> dict:
 @tool
 def program_get(name: str, session) -> bytes:
     return session.programs[name]
+
+
+@tool
+def linger(session):
+    begun = threading.Event()
+
+    def go_on():
+        try:
+            while True:
+                begun.set()
+                session.programs["lingering"] = b"x"
+        except Error as e:
+            logging.getLogger("workertest").info("refused", extra={"error": str(e)})
+
+    threading.Thread(target=contextvars.copy_context().run, args=(go_on,)).start()
+    begun.wait()
 
 
 @tool
