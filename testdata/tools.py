@@ -190,6 +190,7 @@ def store_in_session(value: str, session):
 def report(name: str, measurements: dict, attrs: dict = {}, session=None):
     snakepit.event(name, measurements, attrs)
 
+
 _told = []
 
 

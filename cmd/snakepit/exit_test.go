@@ -87,7 +87,7 @@ func overNetwork(err error) error {
 func TestEverySentinelHasAnExitCode(t *testing.T) {
 	general := map[error]string{
 		worker.ErrNoSession: "a mistake in the tool", worker.ErrReadOnly: "a mistake in the tool", worker.ErrHostToolNotFound: "a mistake in the tool",
-		worker.ErrStateMissing: "never leaves the engine", session.ErrUpdateFailed: "the function is the caller's own",
+		worker.ErrCallEnded: "a mistake in the tool", worker.ErrStateMissing: "never leaves the engine", session.ErrUpdateFailed: "the function is the caller's own",
 		session.ErrCorrupt: "an operator has to look", worker.ErrStartFailed: "the author of the tools has to look", session.ErrUnsupported: "an operator has to look",
 		worker.ErrWorkerCrashed: "always comes as a CrashError, which is in codeOf",
 	}

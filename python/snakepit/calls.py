@@ -89,7 +89,10 @@ class Call:
         return self._closed
 
     def exchange(self, method: str, params: dict, parts, note: Callable[[dict], object] | None = None) -> tuple[dict, list]:
-        """As request, for what belongs to the answer: it waits for that, and for note(result)."""
+        """As request, for what belongs to the answer, which waits for its end.
+
+        note(result) is called in the order in which the host did what was asked.
+        """
         # What runs on the tool's own thread has ended before the answer, and
         # a cancel may interrupt it anywhere.
         counted = threading.get_ident() != self._thread
@@ -99,10 +102,7 @@ class Call:
                     raise self.over()
                 self._open += 1
         try:
-            result, received = self.runtime.request(self, method, params, parts)
-            if note is not None:
-                note(result)
-            return result, received
+            return self.runtime.request(self, method, params, parts, note)
         finally:
             if counted:
                 with self._lock:

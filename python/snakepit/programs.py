@@ -121,7 +121,7 @@ class Programs(MutableMapping):
             self._table = dict(self._table)
             self._changed = True
         if info is None:
-            del self._table[name]
+            self._table.pop(name, None)
         else:
             self._table[name] = info
 

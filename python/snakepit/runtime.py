@@ -173,8 +173,7 @@ class Runtime:
         if method is None:
             answer = self._answers.pop(header.get("id"), None)
             if answer is not None:
-                answer.message = message
-                answer.once.set()
+                answer.arrive(message)
         elif method in ("call", "forget", "shutdown"):
             self._queue.append(message)
         elif method == "ping":
@@ -209,10 +208,13 @@ class Runtime:
 
     # -- what tools ask of the host
 
-    def request(self, call: Call, method: str, params: dict, parts) -> tuple[dict, list]:
-        """Send a request of a call and wait for the answer. Raises HostError."""
+    def request(self, call: Call, method: str, params: dict, parts, note=None) -> tuple[dict, list]:
+        """Send a request of a call and wait for the answer. Raises HostError.
+
+        note(result) is called by whoever receives the answer, before the next one.
+        """
         with self._interrupts:
-            answer = self._ask(method, self._request_params(call, params, parts), parts, Once())
+            answer = self._ask(method, self._request_params(call, params, parts), parts, Once(), note)
         self._wait(answer.once)
         return answer.take()
 
@@ -237,13 +239,13 @@ class Runtime:
         if self._forked:
             raise Error("the host cannot be reached from a forked child process")
 
-    def _ask(self, method: str, params: bytes, parts, once: Once) -> _Answer:
+    def _ask(self, method: str, params: bytes, parts, once: Once, note=None) -> _Answer:
         number = next(self._numbers)
         header = b'{"jsonrpc":"2.0","id":%d,"method":"%b","params":%b}' % (number, method.encode(), params)
         excess = self._connection.excess(header, parts)
         if excess:
             raise Error(f"the request {method} is {excess} bytes larger than a frame may be")
-        answer = self._answers[number] = _Answer(once)
+        answer = self._answers[number] = _Answer(once, note)
         self._send(header, parts)
         return answer
 
@@ -403,11 +405,18 @@ class _NoTool(Exception):
 class _Answer:
     """The answer to a request to the host, once it has come."""
 
-    __slots__ = ("once", "message")
+    __slots__ = ("once", "message", "_note")
 
-    def __init__(self, once: Once) -> None:
+    def __init__(self, once: Once, note) -> None:
         self.once = once
         self.message: Message | None = None
+        self._note = note
+
+    def arrive(self, message: Message) -> None:
+        self.message = message
+        if self._note is not None and message.header.get("error") is None:
+            self._note(message.header.get("result") or {})
+        self.once.set()
 
     def take(self) -> tuple[dict, list]:
         """Its result and parts. Raises HostError."""

@@ -253,10 +253,13 @@ class _Run:
 
     # -- the host, as session.py and calls.py see it
 
-    def request(self, call: Call, method: str, params: dict, parts) -> tuple[dict, list]:
+    def request(self, call: Call, method: str, params: dict, parts, note=None) -> tuple[dict, list]:
         if call.ended:
-            raise HostError("the call has ended", "ended")
-        return getattr(self, "_" + method.replace(".", "_"))(parts, **params)
+            raise call.over()
+        result, received = getattr(self, "_" + method.replace(".", "_"))(parts, **params)
+        if note is not None:
+            note(result)
+        return result, received
 
     async def request_async(self, call: Call, method: str, params: dict, parts) -> tuple[dict, list]:
         return self.request(call, method, params, parts)
