@@ -48,12 +48,13 @@ check: ## Everything that is checked without running: format, vet, lint, go.mod,
 
 .PHONY: test
 test: ## All tests: Go with the race detector, then the Python SDK's
-	scripts/deps require gcc python3
+	scripts/deps require gcc python3 numpy pandas pydantic
 	go test -race -timeout 10m $(TEST)
 	@for python in $(PYTHONS); do \
 	  echo "python tests with $$python"; \
 	  (cd python && timeout 10m "$$python" -B -m unittest discover -s tests -t .); \
 	done
+	cd python && timeout 10m /usr/bin/python3 -B -m unittest tests.libraries # Debian's, which has them
 
 .PHONY: bench
 bench: ## All benchmarks, one package at a time, and a table of the ratios to the limits (BENCHTIME=100ms for a short run)

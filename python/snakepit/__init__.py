@@ -32,6 +32,7 @@ from .errors import (
 from .programs import ProgramInfo
 from .session import Session
 from .tools import tool
+from .values import encoder
 
 __all__ = [
     "CallInfo",
@@ -46,6 +47,7 @@ __all__ = [
     "SessionError",
     "Unencodable",
     "current",
+    "encoder",
     "event",
     "host",
     "tool",

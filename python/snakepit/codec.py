@@ -4,7 +4,8 @@ docs/protocol.md, "Values", is the specification. Two ways lead through this
 module. The fast one is json's own C code over the whole value; it is taken
 whenever the value holds nothing special, which is found out from the text it
 made. The other walks the value in Python, replaces what JSON lacks by the
-one-key objects of the table, and names the path of what cannot be encoded.
+one-key objects of the table, replaces other Python values as values.py says,
+and names the path of what cannot be encoded.
 
 Integers may have any number of digits. Python's limit on the conversion
 between int and str (3.11 and later) is lifted only while such a value is
@@ -14,12 +15,14 @@ converted here, so a tool's own ``int(text)`` keeps that protection.
 from __future__ import annotations
 
 import json
-import re
 import sys
-from datetime import date, datetime, time, timedelta, timezone
+from collections.abc import Callable
+from datetime import date, datetime, time
 from json import encoder as _json_encoder
 
-from .errors import Unencodable, type_name
+from . import texts, values
+from .errors import Unencodable, step, type_name
+from .numpys import Plain
 
 _INFINITY = float("inf")
 _MARKERS = frozenset(("$float", "$bytes", "$datetime", "$date", "$time", "$object"))
@@ -38,7 +41,7 @@ def encode(value: object, path: str = "result") -> tuple[bytes, list]:
 
     Raises Unencodable, with a path that starts with ``path``.
     """
-    text = _encode_plain(value)
+    text = encode_plain(value)
     if text is not None:
         return text, []
     parts: list = []
@@ -50,7 +53,7 @@ def encode_json(value: object, path: str, no_bytes: str = "cannot be sent here")
 
     Raises Unencodable also for bytes, for the reason given.
     """
-    text = _encode_plain(value)
+    text = encode_plain(value)
     return text if text is not None else _encode_special(value, path, None, no_bytes)
 
 
@@ -80,7 +83,7 @@ else:
     _dumps = _encoder.encode
 
 
-def _encode_plain(value: object) -> bytes | None:
+def encode_plain(value: object) -> bytes | None:
     """Encode a value that is plain JSON; None if it is not."""
     try:
         text = _dumps(value)
@@ -129,7 +132,7 @@ def _encode_special(value: object, path: str, parts: list | None, no_bytes: str 
         plain = walk.encode(value)
         return _with_all_digits(_dumps, plain).encode()
     except _Unencodable as e:
-        raise Unencodable(path + "".join(reversed(e.path)), e.value_type, e.problem) from None
+        raise Unencodable(path + "".join(reversed(e.path)), e.value_type, e.problem) from e.__cause__
     except RecursionError:
         raise Unencodable(path, type_name(type(value)), "is nested too deeply, or contains itself") from None
 
@@ -174,13 +177,35 @@ class _Walk:
             return value
         if isinstance(value, (bytes, bytearray, memoryview)):
             return self._bytes(value)
+        way = values.way_of(kind)
+        if way is not None:
+            return self._replaced(value, way)
+        if isinstance(value, (set, frozenset)):
+            return self._set(value)
         if isinstance(value, datetime):
-            return {"$datetime": _iso(value, _DATETIME)}
+            return {"$datetime": _iso(value, texts.is_datetime)}
         if isinstance(value, date):
-            return {"$date": _iso(value, _DATE)}
+            return {"$date": _iso(value, texts.is_date)}
         if isinstance(value, time):
-            return {"$time": _iso(value, _TIME)}
-        raise _Unencodable(value, f"{type_name(kind)} cannot be encoded{_hint(value)}")
+            return {"$time": _iso(value, texts.is_time)}
+        raise _Unencodable(value, f"{type_name(kind)} cannot be encoded{values.advice(kind)}")
+
+    def _replaced(self, value: object, way: values.Way) -> object:
+        try:
+            nearer = way(value)
+        except Exception as e:
+            problem = f"{type_name(type(value))} cannot be encoded: {type_name(type(e))}: {e}"
+            raise _Unencodable(value, problem) from e
+        return nearer.value if type(nearer) is Plain else self.encode(nearer)
+
+    def _set(self, value: set | frozenset) -> list:
+        """An array in an order that is the same in every process."""
+        try:
+            if any(isinstance(item, frozenset) for item in value):
+                raise TypeError  # they can be compared, but have no order
+            return self._array(sorted(value))
+        except TypeError:
+            return sorted(self._array(list(value)), key=_dumps)
 
     def _object(self, value: dict) -> dict:
         encoded = {}
@@ -220,40 +245,11 @@ def _text(value: str) -> str:
     return value
 
 
-def _iso(value: date | time, valid: re.Pattern) -> str:
+def _iso(value: date | time, valid: Callable[[str], bool]) -> str:
     text = value.isoformat()
-    if not valid.fullmatch(text):  # pandas.NaT is a datetime, for example
+    if not valid(text):  # pandas.NaT is a datetime, for example
         raise _Unencodable(value, f"{type_name(type(value))} {text!r} cannot be encoded")
     return text
-
-
-_HINTS = (
-    ("tolist", ".tolist()"),
-    ("model_dump", ".model_dump()"),
-    ("__dataclass_fields__", "dataclasses.asdict()"),
-    ("to_dict", ".to_dict()"),
-    ("_asdict", "._asdict()"),
-    ("keys", "dict()"),
-    ("__next__", "list()"),
-    ("__fspath__", "str()"),
-)
-
-
-def _hint(value: object) -> str:
-    """What to do about a value that cannot be encoded, if that is known."""
-    if isinstance(value, (set, frozenset)):
-        return "; convert it with sorted() or list()"
-    for attribute, conversion in _HINTS:
-        if hasattr(type(value), attribute):
-            return f"; convert it with {conversion}"
-    if type(value).__module__ in ("decimal", "uuid", "fractions"):
-        return "; convert it with str()"
-    return ""
-
-
-def step(key: str) -> str:
-    """One step of a path: ``.name``, or ``["any text"]``."""
-    return f".{key}" if key.isidentifier() else f"[{json.dumps(key)}]"
 
 
 # ---- decoding
@@ -297,39 +293,12 @@ def _decode_marker(key: str, content: object, parts: list) -> object:
             if type(content) is not int or content < 0:
                 raise TypeError
             return bytes(parts[content])
-        if key == "$datetime":
-            day, clock, zone = _DATETIME.fullmatch(content).group("date", "time", "zone")
-            return datetime.combine(date.fromisoformat(day), _decode_time(clock), _decode_zone(zone))
-        if key == "$date":
-            return date.fromisoformat(content)
-        clock, zone = _TIME.fullmatch(content).group("time", "zone")
-        return _decode_time(clock).replace(tzinfo=_decode_zone(zone))
+        return _PARSERS[key](content)
     except (TypeError, ValueError, KeyError, IndexError, AttributeError):
         raise DecodeError(f"malformed {key}: {json.dumps(content)[:80]}") from None
 
 
-# The fromisoformat of 3.9 and 3.10 reads only what isoformat writes: no Z, and
-# fractions of three or six digits.
-_DATE = re.compile(r"\d{4}-\d\d-\d\d")
-_TIME = re.compile(r"(?P<time>\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?)(?P<zone>Z|[+-]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?)?")
-_DATETIME = re.compile(rf"(?P<date>{_DATE.pattern})T{_TIME.pattern}")
-
-
-def _decode_time(text: str) -> time:
-    whole, _, fraction = text.partition(".")
-    return time.fromisoformat(whole).replace(microsecond=int(fraction[:6].ljust(6, "0")))
-
-
-def _decode_zone(text: str | None) -> timezone | None:
-    if text is None:
-        return None
-    if text == "Z":
-        return timezone.utc
-    offset = _decode_time(text[1:])
-    delta = timedelta(
-        hours=offset.hour, minutes=offset.minute, seconds=offset.second, microseconds=offset.microsecond
-    )
-    return timezone(-delta if text[0] == "-" else delta) if delta else timezone.utc
+_PARSERS: dict = {"$datetime": texts.parse_datetime, "$date": texts.parse_date, "$time": texts.parse_time}
 
 
 # ---- JSON texts

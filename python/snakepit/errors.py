@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 
 class Error(Exception):
     """Base of every error the SDK raises itself."""
@@ -76,3 +78,8 @@ def type_name(kind: type) -> str:
     if kind.__module__ == "builtins":
         return kind.__qualname__
     return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def step(key: str) -> str:
+    """One step of a path: ``.name``, or ``["any text"]``."""
+    return f".{key}" if key.isidentifier() else f"[{json.dumps(key)}]"

@@ -71,7 +71,9 @@ class Runtime:
         self._tools = tools.defined()
         if not self._tools:
             raise DefinitionError(f"{target} defines no tool; decorate a function with @snakepit.tool")
-        self._offer = codec.encode_json([tool.describe() for tool in self._tools.values()], "tools")
+        # As it is: a schema may hold the protocol's markers as names.
+        offer = [tool.describe() for tool in self._tools.values()]
+        self._offer = json.dumps(offer, allow_nan=False, separators=(",", ":")).encode()
 
     def refuse(self, error: BaseException) -> None:
         """Tell the host that the tools could not be loaded."""

@@ -1,134 +1,20 @@
-"""Type hints: their JSON Schema, and the check of a value against them.
+"""Type hints as users write them, compiled: resolved, and taken apart.
 
-``compile_hint`` turns a hint into a ``Hint``, a pair of both. A check returns
-the value as the tool shall get it (an int as float, an object as a dataclass)
-or raises Mismatch.
+``compile_hint`` turns one into a ``Hint``: its JSON Schema, and the check of a
+value against it. What takes part in it: simple types (hints.py), numpy's
+(numpys.py), pydantic's (pydantics.py), and here what is composed of others.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
 import sys
-from collections.abc import Callable
-from datetime import date, datetime, time
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
-from .codec import step
-from .errors import DefinitionError, type_name
-
-
-class Mismatch(Exception):
-    """A value does not fit its type hint.
-
-    ``path`` leads to it, and grows from the inside out. The message is made
-    when it is asked for: a union tries one hint after the other.
-    """
-
-    def __init__(self, expected: str, value: object) -> None:
-        super().__init__()
-        self.path: list[str] = []
-        self._expected = expected
-        self._value = value
-
-    def problem(self) -> str:
-        """What is wrong, for people."""
-        return f"expected {self._expected}, got {_shown(self._value)}"
-
-
-class Misfit(Mismatch):
-    """A value has the right type and is wrong in another way."""
-
-    def __init__(self, problem: str) -> None:
-        super().__init__("", None)
-        self._problem = problem
-
-    def problem(self) -> str:
-        return self._problem
-
-
-def _shown(value: object) -> str:
-    if value is None:
-        return "None"
-    kind = type_name(type(value))
-    try:
-        text = json.dumps(value, ensure_ascii=False)
-    except (TypeError, ValueError, RecursionError):
-        return kind
-    return f"{kind} {text}" if len(text) <= 60 else f"{kind} {text[:57]}..."
-
-
-class Hint:
-    """A compiled type hint: its name for messages, JSON Schema and check."""
-
-    __slots__ = ("name", "schema", "check")
-
-    def __init__(self, name: str, schema: dict, check: Callable[[object], object]) -> None:
-        self.name = name
-        self.schema = schema
-        self.check = check
-
-
-def _exactly(kind: type, name: str, schema: dict) -> Hint:
-    def check(value: object) -> object:
-        if type(value) is kind:
-            return value
-        raise Mismatch(name, value)
-
-    return Hint(name, schema, check)
-
-
-def _check_float(value: object) -> object:
-    if type(value) is float:
-        return value
-    if type(value) is int:
-        try:
-            return float(value)
-        except OverflowError:
-            raise Mismatch("float", value) from None
-    raise Mismatch("float", value)
-
-
-def _check_any(value: object) -> object:
-    return value
-
-
-ANY = Hint("any value", {}, _check_any)
-
-
-def _marker(name: str, content: dict) -> dict:
-    return {"type": "object", "properties": {name: content}, "required": [name], "additionalProperties": False}
-
-
-_BYTES = _marker("$bytes", {"type": "integer", "minimum": 0})
-
-
-def _check_bytearray(value: object) -> object:
-    if type(value) is bytes:
-        return bytearray(value)
-    raise Mismatch("bytes", value)
-
-
-def _check_memoryview(value: object) -> object:
-    if type(value) is bytes:
-        return memoryview(value)
-    raise Mismatch("bytes", value)
-
-
-_SIMPLE = {
-    object: ANY,
-    type(None): _exactly(type(None), "None", {"type": "null"}),
-    None: _exactly(type(None), "None", {"type": "null"}),
-    bool: _exactly(bool, "bool", {"type": "boolean"}),
-    int: _exactly(int, "int", {"type": "integer"}),
-    float: Hint("float", {"type": "number"}, _check_float),
-    str: _exactly(str, "str", {"type": "string"}),
-    bytes: _exactly(bytes, "bytes", _BYTES),
-    bytearray: Hint("bytes", _BYTES, _check_bytearray),
-    memoryview: Hint("bytes", _BYTES, _check_memoryview),
-    datetime: _exactly(datetime, "datetime", _marker("$datetime", {"type": "string", "format": "date-time"})),
-    date: _exactly(date, "date", _marker("$date", {"type": "string", "format": "date"})),
-    time: _exactly(time, "time", _marker("$time", {"type": "string", "format": "time"})),
-}
+from . import codec, numpys, pydantics
+from .errors import DefinitionError, Unencodable, step, type_name
+from .hints import ANY, INT, SIMPLE, Check, Hint, Mismatch, Misfit, Schema, as_text, check_float
 
 
 def compile_hint(hint: object, scope: dict) -> Hint:
@@ -144,7 +30,7 @@ class _Compiler:
     def compile(self, hint: object) -> Hint:
         hint = resolve(hint, self._scope)
         try:
-            simple = _SIMPLE.get(hint)
+            simple = SIMPLE.get(hint)
         except TypeError:  # unhashable, as Annotated[int, []] is
             simple = None
         return simple if simple is not None else self._compile(hint)
@@ -166,13 +52,15 @@ class _Compiler:
             return _union([self.compile(arg) for arg in args])
         if origin is typing.Literal:
             return _literal(args)
+        if origin is tuple and not args and hint not in (tuple, typing.Tuple):  # tuple[()]
+            return self._tuple(())
         if isinstance(origin, type):
-            compiled = self._container(origin, args) or self._class(origin)
+            compiled = self._container(origin, args) or as_text(origin) or self._class(origin, args)
             if compiled is not None:
                 return compiled
         raise DefinitionError(
-            f"the type {_name(hint)} is not one that arguments can have; use JSON types, bytes, datetimes, "
-            "dataclasses, TypedDicts or Enums, or Any to take whatever comes"
+            f"the type {_name(hint)} is not one that arguments can have; use one that docs/python.md lists, "
+            "or Any to take whatever comes"
         )
 
     def _annotated(self, hint: object) -> Hint:
@@ -223,7 +111,7 @@ class _Compiler:
         items = [self.compile(arg) for arg in args if arg != ()]  # Tuple[()] of Python 3.9 and 3.10
         name = f"tuple[{', '.join(item.name for item in items)}]"
         n = len(items)
-        schema = {"type": "array", "prefixItems": [item.schema for item in items], "minItems": n, "maxItems": n}
+        schema = _tuple_schema(items, n)
         checks = [item.check for item in items]
 
         def check(value: object) -> object:
@@ -232,6 +120,21 @@ class _Compiler:
             return tuple(_check_items(value, checks))
 
         return Hint(name, schema, check)
+
+    def _named_tuple(self, kind: Any) -> Hint:
+        self._refuse_recursion(kind)
+        scope = vars(sys.modules[kind.__module__])
+        compiler = _Compiler(scope, (*self._open, kind))
+        given = _own_annotations(kind)
+        items = [compiler.compile(given.get(name, object)) for name in kind._fields]
+        checks, least = [item.check for item in items], len(items) - len(kind._field_defaults)
+
+        def check(value: object) -> object:
+            if type(value) is not list or not least <= len(value) <= len(checks):
+                raise Mismatch(f"{kind.__name__}, an array of {', '.join(kind._fields)}", value)
+            return kind(*_check_items(value, checks))
+
+        return Hint(kind.__name__, {**_tuple_schema(items, least), "title": kind.__name__}, check)
 
     def _dict(self, args: tuple) -> Hint:
         if args and self.compile(args[0]).name not in ("str", ANY.name):
@@ -259,32 +162,44 @@ class _Compiler:
 
         return Hint(name, schema, check)
 
-    def _class(self, kind: type) -> Hint | None:
+    def _class(self, kind: Any, args: tuple) -> Hint | None:
         enum = sys.modules.get("enum")  # not imported: no class is an Enum
         if enum is not None and issubclass(kind, enum.Enum):
-            return _enum(kind)
+            return _flags(kind) if issubclass(kind, enum.Flag) else _enum(kind)
+        if issubclass(kind, tuple) and hasattr(kind, "_fields"):  # NamedTuple
+            return self._named_tuple(kind)
         if hasattr(kind, "__dataclass_fields__"):
             import dataclasses
 
-            fields = [f for f in dataclasses.fields(kind) if f.init]
+            fields = dataclasses.fields(kind)
             none = dataclasses.MISSING
-            required = [f.name for f in fields if f.default is none and f.default_factory is none]
-            return self._structure(kind, [f.name for f in fields], required, kind)
+            required = [f.name for f in fields if f.init and f.default is none and f.default_factory is none]
+            computed = {f.name for f in fields if not f.init}
+            return self._structure(kind, [f.name for f in fields], required, kind, computed)
         if issubclass(kind, dict) and hasattr(kind, "__total__"):  # TypedDict
             names = list(kind.__annotations__)
             return self._structure(kind, names, [n for n in names if n in kind.__required_keys__], dict)
-        return None
+        return pydantics.compile_hint(kind, codec.encode_plain) or numpys.compile_hint(kind, args)
 
-    def _structure(self, kind: type, names: list[str], required: list[str], build: Callable) -> Hint:
-        """A class with named fields."""
+    def _refuse_recursion(self, kind: type) -> None:
         if kind in self._open:
             raise DefinitionError(f"the type {type_name(kind)} contains itself; use dict for the inner one")
-        fields = {}
+
+    def _structure(
+        self, kind: type, names: list[str], required: list[str], build: Callable, computed: Iterable[str] = ()
+    ) -> Hint:
+        """A class with named fields.
+
+        Those it computes itself go out with the others; what comes back of
+        them is left aside.
+        """
+        self._refuse_recursion(kind)
+        fields = {name: _COMPUTED for name in computed}
         for base in reversed(kind.__mro__):
             scope = vars(sys.modules[base.__module__])
             compiler = _Compiler(scope, (*self._open, kind))
             for name, hint in _own_annotations(base).items():
-                if name in names:
+                if name in names and name not in fields:
                     fields[name] = compiler.compile(_unwrap_required(resolve(hint, scope)))
         schema = {
             "type": "object",
@@ -306,6 +221,8 @@ class _Compiler:
                 except Mismatch as e:
                     e.path.append(step(key))
                     raise
+            for name in computed:
+                values.pop(name, None)
             for name in required:
                 if name not in values:
                     raise Misfit(f"the field {name!r} of {kind.__name__} is missing")
@@ -331,7 +248,7 @@ def _check_items(values: list, checks) -> list:
 def _union(options: list[Hint]) -> Hint:
     name = " or ".join(option.name for option in options)
     # int goes before float, which takes ints as well.
-    checks = sorted((option.check for option in options), key=lambda check: check is _check_float)
+    checks = sorted((option.check for option in options), key=lambda check: check is check_float)
 
     def check(value: object) -> object:
         nearest: Mismatch | None = None
@@ -349,26 +266,105 @@ def _union(options: list[Hint]) -> Hint:
     return Hint(name, {"anyOf": [option.schema for option in options]}, check)
 
 
+def _tuple_schema(items: list[Hint], least: int) -> Schema:
+    schema: Schema = {"type": "array", "minItems": least, "maxItems": len(items)}
+    if items:
+        schema["prefixItems"] = [item.schema for item in items]
+    return schema
+
+
+_COMPUTED = Hint("any value", {"readOnly": True}, ANY.check)
+
+
 def _literal(values: tuple) -> Hint:
-    return _choice(values, {(type(value), value): value for value in values})
+    return _choice([(value, value) for value in values])
 
 
-def _enum(kind: type) -> Hint:
-    return _choice([m.value for m in kind], {(type(m.value), m.value): m for m in kind})
+def _enum(kind: Any) -> Hint:
+    return _choice([(member.value, member) for member in kind])
 
 
-def _choice(values, results: dict) -> Hint:
-    name = ", ".join(map(repr, values))
-    if len(values) > 1:
-        name = f"one of {name}"
+def _choice(choices: list[tuple[object, object]]) -> Hint:
+    """One of some values, each with what the tool gets for it."""
+    schemas, arrivals, composed = [], [], []
+    results: dict[object, object] = {}
+    for value, result in choices:
+        try:
+            text, parts = codec.encode(value, "value")
+        except Unencodable as e:
+            raise DefinitionError(f"a choice cannot be given by callers: {e}") from None
+        if parts:
+            raise DefinitionError(f"a choice cannot be given by callers: {value!r} is bytes")
+        wire = codec.loads(text.decode())
+        arrival = codec.decode(wire, [])
+        schemas.append(wire)
+        arrivals.append(repr(arrival))
+        if isinstance(arrival, (list, dict)):
+            composed.append((arrival, result))
+        else:
+            results.setdefault((type(arrival), arrival), result)
+    name = ", ".join(arrivals) if len(arrivals) == 1 else f"one of {', '.join(arrivals)}"
 
     def check(value: object) -> object:
         try:
             return results[type(value), value]
         except (KeyError, TypeError):  # not there, or not hashable
+            for arrival, result in composed:
+                if arrival == value:
+                    return result
             raise Mismatch(name, value) from None
 
-    return Hint(name, {"enum": list(values)}, check)
+    return Hint(name, {"enum": schemas}, check)
+
+
+def _flags(kind: Any) -> Hint:
+    """A Flag: the sum of the numbers of some members."""
+    every = 0
+    for member in kind:
+        every |= member.value
+
+    def check(value: object) -> object:
+        number: Any = INT.check(value)
+        if number & ~every:
+            raise Misfit(f"expected a sum of flags of {kind.__name__}, 0 to {every}, got {number}")
+        return kind(number)
+
+    return Hint(kind.__name__, {"type": "integer", "minimum": 0, "maximum": every}, check)
+
+
+def hoist_definitions(schema: Schema) -> None:
+    """Move the $defs of inner schemas to the outer one, to where their references point.
+
+    Of two that differ under one name, the second gets another name.
+    """
+    found: Schema = {}
+
+    def lift(node: Any, renamed: dict[str, str]) -> Any:
+        if isinstance(node, list):
+            return [lift(item, renamed) for item in node]
+        if not isinstance(node, dict):
+            return node
+        given = node.get("$defs") if isinstance(node.get("$defs"), dict) else {}
+        inner = dict(renamed)
+        for name, definition in given.items():
+            new, n = name, 1
+            while new in taken and taken[new] != definition:
+                n += 1
+                new = f"{name}-{n}"
+            taken[new] = definition
+            inner[f"#/$defs/{name}"] = f"#/$defs/{new}"
+        for name, definition in given.items():
+            found[inner[f"#/$defs/{name}"].rpartition("/")[2]] = lift(definition, inner)
+        lifted = {key: lift(item, inner) for key, item in node.items() if key != "$defs" or item is not given}
+        if isinstance(lifted.get("$ref"), str):
+            lifted["$ref"] = inner.get(lifted["$ref"], lifted["$ref"])
+        return lifted
+
+    taken: Schema = {}
+    schema["properties"] = lift(schema["properties"], {})
+    schema["additionalProperties"] = lift(schema["additionalProperties"], {})
+    if found:
+        schema["$defs"] = found
 
 
 def _name(hint: object) -> str:

@@ -6,8 +6,9 @@ import functools
 import sys
 from collections.abc import Callable
 
-from . import schema
-from .errors import DefinitionError, InvalidArguments, type_name
+from . import codec, schema
+from .errors import DefinitionError, InvalidArguments, Unencodable, type_name
+from .hints import Hint, Mismatch
 
 # Flags of code objects, as in inspect, whose import takes longer than all of this.
 _VARARGS, _VARKEYWORDS = 0x04, 0x08
@@ -74,7 +75,7 @@ def as_tool(thing: object) -> Tool:
 class _Parameter:
     __slots__ = ("name", "default", "hint", "positional")
 
-    def __init__(self, name: str, default: object, hint: schema.Hint, positional: bool) -> None:
+    def __init__(self, name: str, default: object, hint: Hint, positional: bool) -> None:
         self.name = name
         self.default = default
         self.hint = hint
@@ -135,7 +136,7 @@ class Tool:
                 )
             if i < code.co_posonlyargcount:
                 self._positional.append(name)
-        self._extra: schema.Hint | None = None
+        self._extra: Hint | None = None
         if code.co_flags & _VARKEYWORDS:
             name = code.co_varnames[total]
             self._extra = self._compile(name, self._resolve(name))
@@ -152,7 +153,7 @@ class Tool:
             problem = f"the type of its parameter {name!r} cannot be resolved: {type_name(type(e))}: {e}"
             raise self._wrong(problem) from e
 
-    def _compile(self, name: str, hint: object) -> schema.Hint:
+    def _compile(self, name: str, hint: object) -> Hint:
         try:
             return schema.compile_hint(hint, self._inner.__globals__)
         except DefinitionError as e:
@@ -174,14 +175,15 @@ class Tool:
         properties = {}
         for p in self._parameters.values():
             described = p.hint.schema
-            if p.default is not _REQUIRED and _is_plain(p.default):
-                described = {**described, "default": p.default}
+            if p.default is not _REQUIRED:
+                described = {**described, **_default(p.default)}
             properties[p.name] = described
         parameters: dict = {"type": "object", "properties": properties}
         required = [p.name for p in self._parameters.values() if p.default is _REQUIRED]
         if required:
             parameters["required"] = required
         parameters["additionalProperties"] = False if self._extra is None else self._extra.schema or True
+        schema.hoist_definitions(parameters)
         return {
             "name": self.name,
             "doc": _clean(self._inner.__doc__),
@@ -209,7 +211,7 @@ class Tool:
                 if check is None:
                     check = self._check_of_extra(name)
                 bound[name] = check(value)
-        except schema.Mismatch as e:
+        except Mismatch as e:
             where = name + "".join(reversed(e.path))
             raise InvalidArguments(f"argument {where!r} of tool {self.name!r}: {e.problem()}", name) from e.__cause__
         if not self._needed <= bound.keys():
@@ -257,8 +259,13 @@ def _is_session(hint: object) -> bool:
     return len(options) == 2 and Session in options and type(None) in options
 
 
-def _is_plain(value: object) -> bool:
-    return value is None or type(value) in (bool, int, str) or (type(value) is float and value - value == 0)
+def _default(value: object) -> dict:
+    """The entry of a schema for a default, if it is one that callers could give."""
+    try:
+        text, parts = codec.encode(value, "default")
+    except Unencodable:
+        return {}
+    return {} if parts else {"default": codec.loads(text.decode())}
 
 
 def _clean(doc: str | None) -> str:

@@ -150,7 +150,7 @@ class UnencodableTest(unittest.TestCase):
         )
 
     def test_top_level(self):
-        self.check({1, 2}, "result", "set", "sorted()")
+        self.check(object(), "result", "object")
 
     def test_keys(self):
         for key in (1, 1.5, True, None, (1,), b"x"):
@@ -164,12 +164,10 @@ class UnencodableTest(unittest.TestCase):
         self.check({"a b": [object()]}, 'result["a b"][0]', "object")
 
     def test_hints(self):
-        from decimal import Decimal
-        from pathlib import PurePath
+        from fractions import Fraction
         from types import SimpleNamespace
 
-        self.check([Decimal(1)], "result[0]", "decimal.Decimal", "str()")
-        self.check([PurePath("x")], "result[0]", type(PurePath("x")).__module__ + "." + type(PurePath()).__name__, "str()")
+        self.check([Fraction(1)], "result[0]", "fractions.Fraction")
         self.check((x for x in [1]), "result", "generator", "list()")
         self.check(SimpleNamespace(), "result", "types.SimpleNamespace")
         self.check({}.keys(), "result", "dict_keys")

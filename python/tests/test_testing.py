@@ -104,12 +104,12 @@ class CallTest(unittest.TestCase):
             testing.call(remember, text="x")
         with self.assertRaisesRegex(InvalidArguments, "missing argument 'text'"):
             testing.call(remember, session=session)
-        with self.assertRaisesRegex(Unencodable, r"^result\[0\]: set"):
-            testing.call(give, code="[set()]")
+        with self.assertRaisesRegex(Unencodable, r"^result\[0\]: object"):
+            testing.call(give, code="[object()]")
         with self.assertRaisesRegex(Unencodable, "^session.vars.x: bytes"):
             testing.call(give, session=session, code="session.vars.update(x=b'')")
         with self.assertRaisesRegex(Unencodable, "^argument 'code'"):
-            testing.call(give, code={1})
+            testing.call(give, code=object())
         with self.assertRaisesRegex(Unencodable, "^session.vars.bad"):
             testing.call(remember, session=testing.Session(vars={"bad": object()}), text="x")
         with self.assertRaisesRegex(TypeError, "not a tool"):

@@ -183,10 +183,10 @@ class CallTest(WorkerTest):
         self.assertLess(len(answer.error["data"]["traceback"]), 100000)
 
     def test_unencodable_results(self):
-        answer = self.worker.call("run", {"code": "return {'items': [1, {'when': {1, 2}}]}"})
+        answer = self.worker.call("run", {"code": "return {'items': [1, {'when': object()}]}"})
         self.assertEqual(answer.code, -32004)
-        self.assertEqual(answer.error["data"], {"type": "Unencodable", "path": "result.items[1].when", "value_type": "set"})
-        self.assertIn("result.items[1].when: set cannot be encoded", answer.error["message"])
+        self.assertEqual(answer.error["data"], {"type": "Unencodable", "path": "result.items[1].when", "value_type": "object"})
+        self.assertIn("result.items[1].when: object cannot be encoded", answer.error["message"])
         answer = self.worker.call("run", {"code": "session.vars['x'] = b''"}, session=state(1, {}))
         self.assertEqual((answer.code, answer.error["data"]["path"]), (-32004, "session.vars.x"))
 
@@ -262,7 +262,7 @@ class StreamTest(WorkerTest):
         for tool, sleep in (("run_stream", ""), ("run_async_stream", "await asyncio.sleep(0)")):
             chunks, answer = self.worker.stream(tool, {"code": f"yield 1\n{sleep}\nraise ValueError('x')"})
             self.assertEqual((chunks, answer.code, answer.error["data"]["type"]), ([1], -32001, "ValueError"))
-            chunks, answer = self.worker.stream(tool, {"code": "try:\n  yield 1\n  yield {1}\nfinally:\n  print('closed')"})
+            chunks, answer = self.worker.stream(tool, {"code": "try:\n  yield 1\n  yield object()\nfinally:\n  print('closed')"})
             self.assertEqual((chunks, answer.code, answer.error["data"]["path"]), ([1], -32004, "chunk[1]"))
             self.assertIn(("info", "closed"), self.worker.logs())
 
