@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/snakepit-go/snakepit"
 	"github.com/snakepit-go/snakepit/execution"
@@ -54,6 +55,37 @@ func TestStateSurvivesTheWorker(t *testing.T) {
 	}
 	if !slices.Equal(after.Notes, []string{"milk", "bread"}) || after.PID == first.PID {
 		t.Errorf("after the worker was killed: %+v", after)
+	}
+}
+
+// A call, a stream, and a call that waits for its turn take longer than their
+// session lives without being used.
+func TestSessionOutlivesItsCalls(t *testing.T) {
+	e := openEngine(t, nil)
+	if _, _, err := e.Sessions().Create(t.Context(), "short", &session.CreateOptions{TTL: new(500 * time.Millisecond)}); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for range 2 {
+		all.Go(func() {
+			res, err := e.ExecuteInSession(t.Context(), "short", "pause", snakepit.Args{"seconds": 1.5}, snakepit.MustExist())
+			if err != nil || string(res.Value) != `"done"` {
+				t.Errorf("call: %v", err)
+			}
+		})
+	}
+	all.Wait()
+	for _, err := range e.StreamInSession(t.Context(), "short", "count_slowly", snakepit.Args{"n": 3, "seconds": 0.5}, snakepit.MustExist()) {
+		if err != nil {
+			t.Errorf("stream: %v", err)
+		}
+	}
+	sess, err := e.Sessions().Peek(t.Context(), "short")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v, _ := sess.Var("at"); string(v) != "3" || time.Until(sess.Deadline()) > time.Second {
+		t.Errorf("at = %s, and %v are left", v, time.Until(sess.Deadline()))
 	}
 }
 

@@ -135,7 +135,7 @@ func (x *Executor) Execute(ctx context.Context, req Request) (*Result, error) {
 	c := &sessionCall{Request: req, readOnly: tool.ReadOnly, nested: mine.nested}
 	c.watchChunks()
 	for attempt := 0; ; attempt++ {
-		res, err := x.attempt(ctx, c)
+		res, err := x.inSession(ctx, c)
 		crash, crashed := errors.AsType[*worker.CrashError](err)
 		if !crashed || attempt == maxRetries || c.delivered || ctx.Err() != nil {
 			return res, err
@@ -151,6 +151,8 @@ type sessionCall struct {
 	Request
 	readOnly bool
 	nested   bool // part of another call of the session
+	// hold is that of the attempt under way.
+	hold *session.Hold
 	// delivered says that the caller has got a chunk, left that it wants no
 	// more.
 	delivered, left bool
@@ -197,12 +199,8 @@ func (x *Executor) executePlain(ctx context.Context, req Request) (*Result, erro
 	return &Result{Result: res}, nil
 }
 
-// attempt runs the call once on one worker.
-func (x *Executor) attempt(ctx context.Context, c *sessionCall) (*Result, error) {
-	sess, err := x.open(ctx, &c.Request)
-	if err != nil {
-		return nil, err
-	}
+// attempt runs the call once on one worker, in a session that is held for it.
+func (x *Executor) attempt(ctx context.Context, c *sessionCall, sess *session.Session) (*Result, error) {
 	var op session.OpID
 	if c.CallID != "" {
 		if op = session.OperationFor(c.CallID); sess.HasOperation(op) {
@@ -247,7 +245,7 @@ func (x *Executor) attempt(ctx context.Context, c *sessionCall) (*Result, error)
 			Message: "the worker changed its session in a read-only call"}
 	case changed || c.CallID != "" && !c.readOnly:
 		if after, err = x.commit(ctx, c, lease, res.Change, session.Commit{
-			Fence: sess.Fence(), Op: op, Programs: put, DropPrograms: drop,
+			Fence: sess.Fence(), Hold: c.hold, Op: op, Programs: put, DropPrograms: drop,
 		}); err != nil {
 			x.forget(bound.key, lease)
 			return nil, err

@@ -10,7 +10,8 @@ import (
 
 // Claim makes owner's process the owner of a session under the next epoch, and
 // returns the session with its Fence. If the process owns it already, nothing
-// is written. A claim counts as use, but is no change of the content.
+// is written but, if that is due, the new deadline: a claim counts as use. It
+// is no change of the content.
 //
 // Errors: ErrNotFound, ErrInvalid, ErrUnavailable, ErrUnknown, ErrCorrupt.
 func (st *Store) Claim(ctx context.Context, id string, owner Owner) (*Session, error) {
@@ -40,6 +41,9 @@ type Commit struct {
 	// Programs are closed uploads that become visible with the commit.
 	Programs     []*StagedProgram
 	DropPrograms []string
+	// Hold, if not nil, is that of the call: the deadline of a session that was
+	// moved for its sake becomes that of one used now.
+	Hold *Hold
 	// WorkerHint is saved for the choice of the next call's worker.
 	WorkerHint string
 }
@@ -54,7 +58,8 @@ func (c *Commit) changesState() bool {
 //
 // If the commit changes anything, the state version of the result is one more
 // than that of the newest state before, even if values were equal. If not, a
-// named commit is only recorded, and an unnamed one writes nothing.
+// named commit is only recorded, and an unnamed one writes nothing but, if that
+// is due, the new deadline.
 //
 // Errors: ErrFenced (another process owns the session, or it is another
 // session of that id), ErrAlreadyCommitted with the current session if Op was
@@ -64,6 +69,7 @@ func (st *Store) Commit(ctx context.Context, id string, c Commit) (*Session, err
 	named := c.Op != OpID{}
 	s, err := st.write(ctx, OpCommit, id, change{
 		writeOptions: writeOptions{op: c.Op},
+		hold:         c.Hold,
 		prepare: func() (err error) {
 			if err = text("worker hint", c.WorkerHint, 0, maxHintSize); err != nil {
 				return err

@@ -31,10 +31,15 @@
 // # Expiry
 //
 // Every write stores the deadline now + TTL + TTL/10. Reading with Get counts
-// as use but writes only when less than a full TTL is left, at most about once
-// in TTL/10. So a session never expires before it was idle for its TTL, and at
+// as use, and so does a change that changes nothing; they write only when less
+// than a full TTL is left, at most about once in TTL/10. So a session never expires before it was idle for its TTL, and at
 // most TTL/10 later. From its deadline on it is not found, by any operation,
 // whether or not the sweeper has removed it already.
+//
+// A Hold is a use that lasts. While a call holds its session, the deadline lies
+// behind the longest time the call may take: it is moved there if the TTL alone
+// does not reach that far, and set right at the end. Only the absolute deadline
+// comes before a hold.
 //
 // # Concurrency and failure
 //

@@ -31,6 +31,11 @@ type Draft struct {
 	// rewrite asks for a write even if no content has changed.
 	rewrite bool
 	err     error
+	// hold, if not nil, is about to end and does not count; heldUntil is when
+	// the last of the others ends, and moved that the deadline is later for it.
+	hold      *Hold
+	heldUntil int64
+	moved     bool
 
 	// Most drafts change one variable. Its edit and the batch are kept here,
 	// so that one allocation serves for all three.
@@ -293,7 +298,7 @@ const maxScratch = 1 << 20
 // stored one stays.
 func (d *Draft) encode(now int64, op OpID) (headBytes, bodyBytes []byte) {
 	h := &d.head
-	h.use(now)
+	d.moved = h.use(now, d.heldUntil)
 	newBody := d.base == nil || d.changed()
 	if d.stateChanged() {
 		h.state++

@@ -130,7 +130,7 @@ func (st *Store) Programs(ctx context.Context, id string) ([]Program, error) {
 }
 
 // DeleteProgram removes a program, and says whether there was one. It counts
-// as use if there was.
+// as use.
 //
 // Errors: ErrNotFound for the session; else as those of Update.
 func (st *Store) DeleteProgram(ctx context.Context, id, name string) (bool, error) {

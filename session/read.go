@@ -109,7 +109,7 @@ func (st *Store) use(ctx context.Context, s *Session) *Session {
 func (st *Store) touch(ctx context.Context, s *Session) (*Session, error) {
 	now := time.Now().UnixMilli()
 	h := s.head()
-	if h.expired(now) || !h.touchDue(now) {
+	if h.expired(now) || !h.touchDue(now, st.holds.until(s.ID(), nil)) {
 		return s, nil
 	}
 	touched, err := st.put(ctx, newDraft(s), now, OpID{})
@@ -132,9 +132,13 @@ func (st *Store) put(ctx context.Context, d *Draft, now int64, op OpID) (*Sessio
 
 // store writes a draft under the condition that its batch has.
 func (st *Store) store(ctx context.Context, d *Draft, now int64, op OpID) (*Session, error) {
+	d.heldUntil = st.holds.until(d.id, d.hold)
 	s := d.seal(now, op)
 	if err := st.fits(d); err != nil {
 		return nil, err
+	}
+	if d.moved {
+		st.holds.move(d.id)
 	}
 	rev, err := st.apply(ctx, d.id, &d.batch)
 	if err != nil {
@@ -144,6 +148,9 @@ func (st *Store) store(ctx context.Context, d *Draft, now int64, op OpID) (*Sess
 	// it by now.
 	if s.rec.Revision != rev {
 		s.rec.Revision = rev
+	}
+	if st.holds.until(d.id, d.hold) > d.heldUntil {
+		s = st.use(ctx, s) // a hold began meanwhile, and relies on the deadline before this write
 	}
 	return s, nil
 }

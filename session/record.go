@@ -244,18 +244,24 @@ func (h *head) newest() (op OpID) {
 
 func (h *head) expired(now int64) bool { return h.deadline < now }
 
-// use makes now the time of the last access.
-func (h *head) use(now int64) {
+// use makes now the time of the last access of a session that is held until
+// held. It says whether the deadline is later for that.
+func (h *head) use(now, held int64) (moved bool) {
 	h.accessed = now
 	h.deadline = now + h.ttl + h.ttl/10
+	if moved = held > h.deadline; moved {
+		h.deadline = held
+	}
 	if h.absolute != 0 {
 		h.deadline = min(h.deadline, h.absolute)
 	}
+	return moved
 }
 
-// touchDue says whether less than a full time to live is left.
-func (h *head) touchDue(now int64) bool {
-	full := now + h.ttl
+// touchDue says whether less than a full time to live is left, or less than to
+// the end of its holds.
+func (h *head) touchDue(now, held int64) bool {
+	full := max(now+h.ttl, held)
 	if h.absolute != 0 {
 		full = min(full, h.absolute)
 	}

@@ -23,6 +23,7 @@ type Store struct {
 	maxVars int64
 
 	quota   quota
+	holds   holds
 	sweeper sweeper
 
 	stats struct {

@@ -15,9 +15,10 @@ import (
 // and must have no effects besides the draft. No lock is held while it runs; it
 // may use the store, also for the same session.
 //
-// A function that changed nothing writes nothing. If it returns an error,
-// nothing is written, and the error is wrapped together with ErrUpdateFailed.
-// Update counts as use.
+// A function that changed nothing writes nothing but, if that is due, the new
+// deadline: Update counts as use, as with Touch. If the function returns an
+// error, nothing is written, and the error is wrapped together with
+// ErrUpdateFailed.
 //
 // Errors: ErrNotFound, ErrUpdateFailed, ErrConflict (another revision than
 // IfRevision asks for, or the context ended while others kept coming first),
@@ -33,7 +34,8 @@ func (st *Store) Update(ctx context.Context, id string, fn func(*Draft) error, o
 }
 
 // Patch changes single keys of a session, whatever its other keys are by then.
-// A patch that changes nothing writes nothing. It counts as use.
+// A patch that changes nothing writes nothing but, if that is due, the new
+// deadline: it counts as use.
 //
 // Errors: as those of Update.
 func (st *Store) Patch(ctx context.Context, id string, p Patch, opts ...WriteOption) (*Session, error) {
@@ -83,6 +85,8 @@ type change struct {
 	guard func(*Session) error
 	// apply changes the draft; it runs once for each attempt.
 	apply func(*Draft) error
+	// hold, if not nil, ends with the write: see Draft.
+	hold *Hold
 	// unrecorded writes leave no operation id. Repeating them does no harm.
 	unrecorded bool
 }
@@ -153,6 +157,7 @@ func (st *Store) compareAndSet(ctx context.Context, id string, c change) (*Sessi
 			return fail(fmt.Errorf("%w: the session is at revision %s, not %s; read it again", ErrConflict, base.Revision(), c.revision))
 		}
 		d := newDraft(base)
+		d.hold = c.hold
 		if err := c.apply(d); err != nil {
 			return fail(err)
 		}
@@ -160,6 +165,9 @@ func (st *Store) compareAndSet(ctx context.Context, id string, c change) (*Sessi
 		case err != nil:
 			return fail(err)
 		case !write:
+			if base, err = st.touch(ctx, base); err != nil {
+				return fail(err)
+			}
 			return base, nil
 		}
 		// The function may have taken its time: the session is used now, and

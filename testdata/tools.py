@@ -68,6 +68,14 @@ def count_to(n: int, session):
 
 
 @tool
+def count_slowly(n: int, seconds: float, session):
+    for i in range(n):
+        time.sleep(seconds)
+        session.vars["at"] = i + 1
+        yield i + 1
+
+
+@tool
 def pause(seconds: float, session=None):
     time.sleep(seconds)
     if session is not None:
