@@ -80,6 +80,12 @@ type PoolConfig struct {
 	StreamTimeout time.Duration
 	// StartTimeout bounds the start of a worker; default 30 s.
 	StartTimeout time.Duration
+	// PingInterval is how often an idle worker is asked for a sign of life, and
+	// how long it may take for one; default 10 s, negative for never. One that
+	// misses three in a row is replaced, and so is one, idle or busy, that was
+	// stopped by a signal (SIGSTOP) for three intervals. A worker that runs a
+	// call is bounded by the call's timeout and CancelGrace alone.
+	PingInterval time.Duration
 	// CancelGrace is how long a cancelled call may go on before its worker is
 	// killed; default 5 s.
 	CancelGrace time.Duration

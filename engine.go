@@ -101,6 +101,8 @@ func (e *Engine) open(ctx context.Context, cfg Config) error {
 			QueueLimit:   config.QueueLimit,
 			QueueTimeout: config.QueueTimeout,
 			StartTimeout: config.StartTimeout,
+			PingInterval: config.PingInterval,
+			PingTimeout:  max(config.PingInterval, 0),
 			CancelGrace:  config.CancelGrace,
 			StopGrace:    config.StopGrace,
 			Logger:       cfg.Logger,

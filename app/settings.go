@@ -1,6 +1,8 @@
 package app
 
 import (
+	"time"
+
 	"bytes"
 	"io"
 	"log/slog"
@@ -63,6 +65,7 @@ func poolConfig(c config.Pool) snakepit.PoolConfig {
 		CallTimeout:   c.CallTimeout,
 		StreamTimeout: c.StreamTimeout,
 		StartTimeout:  c.StartTimeout,
+		PingInterval:  orNever(c.PingInterval),
 		CancelGrace:   c.CancelGrace,
 		StopGrace:     c.StopGrace,
 		Affinity:      affinities[c.Affinity],
@@ -73,4 +76,12 @@ var affinities = map[string]snakepit.Affinity{
 	config.AffinityHint:           snakepit.AffinityHint,
 	config.AffinityStrictQueue:    snakepit.AffinityStrictQueue,
 	config.AffinityStrictFailFast: snakepit.AffinityFailFast,
+}
+
+// orNever is an interval in the engine's terms, where zero is the default.
+func orNever(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return d
 }

@@ -74,6 +74,7 @@ type Pool struct {
 	CallTimeout   time.Duration     `koanf:"call_timeout" doc:"Limit of a call, waiting included, unless the caller sets its own."`
 	StreamTimeout time.Duration     `koanf:"stream_timeout" doc:"Limit of a streaming call, waiting included, unless the caller sets its own."`
 	StartTimeout  time.Duration     `koanf:"start_timeout" doc:"Longest time from starting a worker process to its being ready."`
+	PingInterval  time.Duration     `koanf:"ping_interval" doc:"How often an idle worker is asked for a sign of life, and how long it may take for one; after three missed in a row it is replaced. So is a worker, idle or busy, that a signal (SIGSTOP) has stopped for three intervals. While a call runs its timeout and cancel_grace are the bound. 0: never."`
 	CancelGrace   time.Duration     `koanf:"cancel_grace" doc:"Time a worker has to end a canceled call before it is killed."`
 	StopGrace     time.Duration     `koanf:"stop_grace" doc:"Time a worker has to leave after SIGTERM before SIGKILL."`
 	Affinity      string            `koanf:"affinity" enum:"hint,strict_queue,strict_fail_fast" doc:"What a call does if the worker that served its session is busy: take any other (hint), wait for it (strict_queue), or fail (strict_fail_fast)."`
@@ -134,6 +135,7 @@ func DefaultPool() Pool {
 		CallTimeout:   300 * time.Second,
 		StreamTimeout: 900 * time.Second,
 		StartTimeout:  30 * time.Second,
+		PingInterval:  10 * time.Second,
 		CancelGrace:   5 * time.Second,
 		StopGrace:     6 * time.Second,
 		Affinity:      AffinityHint,

@@ -118,6 +118,9 @@ func (v *validator) pools() {
 		v.positive(key+"call_timeout", p.CallTimeout)
 		v.positive(key+"stream_timeout", p.StreamTimeout)
 		v.positive(key+"start_timeout", p.StartTimeout)
+		if p.PingInterval < 0 {
+			v.problem(key+"ping_interval", "%s is negative; use 0 for never", p.PingInterval)
+		}
 		v.positive(key+"cancel_grace", p.CancelGrace)
 		v.positive(key+"stop_grace", p.StopGrace)
 		if err := root.child("pools").child("affinity").allows(p.Affinity); err != nil {

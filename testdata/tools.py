@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -228,3 +229,16 @@ def program_sizes(session) -> dict:
 @tool(readonly=True)
 def outlived(session) -> list:
     return _told
+
+
+@tool
+def hold_lock(seconds: int) -> None:
+    """Sleeps in C code that does not release the interpreter's lock."""
+    import ctypes
+
+    ctypes.PyDLL(None).sleep(seconds)
+
+
+@tool
+def stop_itself() -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)

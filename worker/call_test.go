@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -143,10 +144,13 @@ func TestUnansweredCallOfADeadWorker(t *testing.T) {
 		b.deaf = true
 		f := b.fake()
 		pinging, pong := make(chan struct{}), make(chan struct{})
-		f.OnPing = func(context.Context, worker.Spec) error { // keeps the pool's goroutine busy
-			close(pinging)
-			<-pong
-			return nil
+		var once sync.Once
+		f.OnSuspended = func(worker.Spec) bool { // keeps the pool's goroutine busy
+			once.Do(func() {
+				close(pinging)
+				<-pong
+			})
+			return false
 		}
 		opts := fast(f)
 		opts.PingInterval = time.Second

@@ -74,6 +74,10 @@ type Conn interface {
 	// worker is gone.
 	Ping(ctx context.Context) error
 
+	// Suspended reports whether the worker is seen to stand still: its process
+	// was stopped by a signal. It is false where that cannot be seen.
+	Suspended() bool
+
 	// Forget tells the worker to drop what it holds of these sessions:
 	// variables and local objects. It does not wait.
 	Forget(sessions ...string)

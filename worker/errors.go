@@ -91,12 +91,21 @@ type CrashError struct {
 	// worker.
 	MaybeExecuted bool
 	Exit          Exit
+	// Cause is why it ended; empty if no pool knows it.
+	Cause Cause
 }
 
 func (e *CrashError) Error() string {
 	executed := "the call did not reach it"
 	if e.MaybeExecuted {
 		executed = "the call may have been executed"
+	}
+	switch {
+	case e.Cause != "" && e.Cause != CauseExited:
+		return fmt.Sprintf("worker %s was ended by its pool, because %s (%s): %s", e.Worker, e.Cause, e.Exit.Reason, executed)
+	case e.Exit.Signal == "SIGKILL":
+		// Neither the pool nor the worker: most likely the kernel.
+		return fmt.Sprintf("worker %s crashed (%s, from outside of its pool: out of memory, or by hand): %s", e.Worker, e.Exit.Reason, executed)
 	}
 	return fmt.Sprintf("worker %s crashed (%s): %s", e.Worker, e.Exit.Reason, executed)
 }

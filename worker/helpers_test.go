@@ -162,6 +162,11 @@ func start(f func() (*worker.Result, error)) *outcome {
 	return o
 }
 
+func (o *outcome) await() (*worker.Result, error) {
+	<-o.done
+	return o.result, o.err
+}
+
 func wantErr(t testing.TB, err, want error) {
 	t.Helper()
 	if !errors.Is(err, want) {

@@ -58,7 +58,7 @@ type instance struct {
 	// idle is closed when a draining worker has no more calls.
 	idle chan struct{}
 	// verdict is why the pool ended it, if it did.
-	verdict string
+	verdict Cause
 }
 
 // current reports whether this is still the worker of its place.

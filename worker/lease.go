@@ -53,7 +53,7 @@ func (l *Lease) Call(ctx context.Context, call *Call) (*Result, error) {
 	returned := false
 	defer func() {
 		if !returned { // OnChunk panicked: nobody will read the rest
-			p.kill(w, "panic")
+			p.kill(w, CausePanic)
 			l.answered()
 		}
 	}()
@@ -121,10 +121,13 @@ func (l *Lease) settle(ctx context.Context, err error) error {
 		}
 		return given.Err
 	}
-	if errors.Is(err, ErrWorkerCrashed) {
+	if crash, ok := errors.AsType[*CrashError](err); ok {
 		// The goroutine that watches the worker may not know yet; no other
 		// caller shall be given to it.
-		l.pool.kill(l.worker, "exited")
+		l.pool.kill(l.worker, CauseExited)
+		why := *crash
+		why.Cause = l.pool.verdict(l.worker)
+		err = &why
 	}
 	l.answered()
 	if errors.Is(err, ErrCanceled) && ctx.Err() != nil {
@@ -140,12 +143,12 @@ func (l *Lease) await(answered <-chan struct{}) {
 	select {
 	case <-answered:
 	case <-grace.C:
-		l.pool.kill(l.worker, "unanswered_cancel")
+		l.pool.kill(l.worker, CauseUnansweredCancel)
 		<-answered
 	}
 	select {
 	case <-l.worker.conn.Done():
-		l.pool.kill(l.worker, "exited") // as for a call that crashed
+		l.pool.kill(l.worker, CauseExited) // as for a call that crashed
 	default:
 	}
 	l.answered()

@@ -38,10 +38,11 @@ type PoolOptions struct {
 	// Backoff paces the restarts of workers.
 	Backoff Backoff
 
-	// PingInterval is the pause between signs of life asked from a worker,
-	// and PingTimeout how long it may take for one. A worker that misses
-	// three in a row is killed. 10 s each by default; a negative interval
-	// turns it off.
+	// PingInterval is the pause between signs of life asked from an idle
+	// worker, and PingTimeout how long it may take for one. A worker that
+	// misses three in a row is killed; so is one, idle or busy, whose process is
+	// seen stopped by a signal three times in a row. 10 s each by default; a
+	// negative interval turns it off.
 	PingInterval, PingTimeout time.Duration
 
 	// Logger is silent if nil.
@@ -79,7 +80,7 @@ type Observer struct {
 	// WorkerExited: a worker that had been ready has ended.
 	WorkerExited func(pool, worker string, exit Exit)
 	// Restart: a worker will be started again. Reason is "start_failed",
-	// "exited", "unanswered_cancel", "no_pong", "panic", or "requested" by
+	// "exited", "unanswered_cancel", "no_pong", "suspended", "panic", or "requested" by
 	// Pool.Restart.
 	Restart func(pool, reason string)
 	// Saturated: a caller was refused because the queue is full.

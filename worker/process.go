@@ -41,6 +41,9 @@ type Process interface {
 	Stop(grace time.Duration) Exit
 	// Kill sends SIGKILL to the group and does not wait.
 	Kill()
+	// Suspended reports whether the process was stopped by a signal and not
+	// continued; false if the system does not tell.
+	Suspended() bool
 	// Done is closed when the process has ended; children of it that kept its
 	// output open do not delay this.
 	Done() <-chan struct{}

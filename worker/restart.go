@@ -2,9 +2,6 @@ package worker
 
 import "context"
 
-// restarting is why a worker ended that Restart replaces.
-const restarting = "requested"
-
 // Restart replaces the worker at a place by a new one and returns when that is
 // ready. The old one takes no more calls, ends those it has, and then ends
 // itself, for which it has StopGrace; callers that wait for it alone get
@@ -91,7 +88,7 @@ func (pl *place) awaited() bool {
 func (pl *place) replace(ctx context.Context, w *instance) bool {
 	p := pl.pool
 	p.mu.Lock()
-	w.verdict = restarting
+	w.verdict = CauseRequested
 	idle := pl.vacate(w)
 	p.mu.Unlock()
 	select {

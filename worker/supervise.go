@@ -16,7 +16,7 @@ func (pl *place) run(ctx context.Context) {
 		if first {
 			pl.pool.attempts <- err
 		}
-		reason := "start_failed"
+		reason := CauseStartFailed
 		if err == nil {
 			pl.watch(ctx, w)
 			reason = pl.bury(ctx, w)
@@ -25,7 +25,7 @@ func (pl *place) run(ctx context.Context) {
 			}
 		}
 		failures++
-		if reason == restarting {
+		if reason == CauseRequested {
 			failures = 0
 		}
 		if !pl.pause(ctx, reason, failures) {
@@ -118,7 +118,7 @@ func (pl *place) watch(ctx context.Context, w *instance) {
 		defer t.Stop()
 		tick = t.C
 	}
-	misses := 0
+	var alive pulse
 	for {
 		select {
 		case <-w.conn.Done():
@@ -131,16 +131,64 @@ func (pl *place) watch(ctx context.Context, w *instance) {
 				return
 			}
 		case <-tick:
-			if pl.ping(ctx, w) == nil {
-				misses = 0
-				continue
-			}
-			if misses++; misses == pingMisses && ctx.Err() == nil {
-				pl.pool.kill(w, "no_pong")
+			if cause := alive.feel(ctx, pl, w); cause != "" && ctx.Err() == nil {
+				pl.pool.kill(w, cause)
 				tick = nil
 			}
 		}
 	}
+}
+
+// pulse counts the signs of life that a worker did not give, in a row.
+//
+// Only an idle worker owes one: a tool that holds its interpreter's lock, in C
+// code or a long regular expression, answers nothing and is in order. While
+// calls run, their deadlines and the cancel grace are the bound. What is known
+// of a busy worker is whether its process stands still.
+type pulse struct{ missed, suspended int }
+
+// feel looks for a sign of life. It returns why the worker is to be ended, if
+// it is.
+func (h *pulse) feel(ctx context.Context, pl *place, w *instance) Cause {
+	if w.conn.Suspended() {
+		h.suspended++
+	} else {
+		h.suspended = 0
+	}
+	if h.suspended == pingMisses {
+		return CauseSuspended
+	}
+	calls, busy := pl.pool.activity(w)
+	if busy {
+		h.missed = 0
+		return ""
+	}
+	err := pl.ping(ctx, w)
+	if now, busy := pl.pool.activity(w); err == nil || busy || now != calls {
+		h.missed = 0
+		return ""
+	}
+	if h.missed++; h.missed == pingMisses {
+		if h.suspended > 0 {
+			return CauseSuspended
+		}
+		return CauseNoPong
+	}
+	return ""
+}
+
+// activity returns how many calls a worker has had, and whether it has one.
+func (p *Pool) activity(w *instance) (calls uint64, busy bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return w.calls.Load(), w.load > 0
+}
+
+// verdict is why a worker ended or is about to.
+func (p *Pool) verdict(w *instance) Cause {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return w.verdict
 }
 
 func (pl *place) ping(ctx context.Context, w *instance) error {
@@ -154,6 +202,9 @@ func (pl *place) ping(ctx context.Context, w *instance) error {
 func (pl *place) shutdown(w *instance) {
 	p := pl.pool
 	p.mu.Lock()
+	if w.verdict == "" {
+		w.verdict = CauseStopped
+	}
 	idle := pl.vacate(w)
 	p.mu.Unlock()
 	select {
@@ -200,7 +251,7 @@ func (pl *place) end(ctx context.Context, w *instance) {
 }
 
 // bury takes leave of a worker that is gone and returns why it is.
-func (pl *place) bury(ctx context.Context, w *instance) (reason string) {
+func (pl *place) bury(ctx context.Context, w *instance) (reason Cause) {
 	p := pl.pool
 	exit := w.conn.Exit()
 	p.mu.Lock()
@@ -212,13 +263,13 @@ func (pl *place) bury(ctx context.Context, w *instance) (reason string) {
 	p.mu.Unlock()
 
 	if reason == "" {
-		reason = "exited"
+		reason = CauseExited
 	}
 	level := slog.LevelWarn
-	if ctx.Err() != nil || reason == restarting {
+	if ctx.Err() != nil || reason == CauseRequested {
 		level = slog.LevelInfo
 	}
-	pl.logger().Log(ctx, level, "worker ended", "generation", w.ref.Generation, "exit", exit.Reason, "cause", reason)
+	pl.logger().Log(ctx, level, "worker ended", "generation", w.ref.Generation, "exit", exit.Reason, "cause", string(reason), "why", reason.String())
 	if f := p.opts.Observer.WorkerExited; f != nil {
 		f(p.opts.Name, pl.id, exit)
 	}
@@ -229,14 +280,14 @@ func (pl *place) bury(ctx context.Context, w *instance) (reason string) {
 }
 
 // pause waits before the next start, unless that was asked for. It reports false when the pool stops.
-func (pl *place) pause(ctx context.Context, reason string, failures int) bool {
+func (pl *place) pause(ctx context.Context, reason Cause, failures int) bool {
 	p := pl.pool
 	if ctx.Err() == nil {
 		p.mu.Lock()
 		p.restarts++
 		p.mu.Unlock()
 		if f := p.opts.Observer.Restart; f != nil {
-			f(p.opts.Name, reason)
+			f(p.opts.Name, string(reason))
 		}
 	}
 	if failures == 0 && ctx.Err() == nil {
@@ -265,7 +316,7 @@ func (pl *place) pause(ctx context.Context, reason string, failures int) bool {
 }
 
 // kill ends a worker that runs, for the given reason, and does not wait.
-func (p *Pool) kill(w *instance, reason string) {
+func (p *Pool) kill(w *instance, reason Cause) {
 	p.mu.Lock()
 	if w.current() && w.place.state.CanBecome(StateStopping) {
 		w.place.move(StateStopping)

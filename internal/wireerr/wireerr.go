@@ -54,6 +54,7 @@ func Encode(err error) *connect.Error {
 		info.Crash = &snakepitv1.ErrorInfo_Crash{
 			Worker: crash.Worker, MaybeExecuted: crash.MaybeExecuted, ExitCode: int32(crash.Exit.Code),
 			ExitSignal: crash.Exit.Signal, ExitReason: crash.Exit.Reason,
+			Cause: string(crash.Cause),
 		}
 		info.Retryable = !crash.MaybeExecuted
 	}
@@ -171,7 +172,8 @@ func causes(info *snakepitv1.ErrorInfo) []error {
 	if c := info.Crash; c != nil {
 		list = append(list, &worker.CrashError{
 			Worker: c.Worker, MaybeExecuted: c.MaybeExecuted,
-			Exit: worker.Exit{Code: int(c.ExitCode), Signal: c.ExitSignal, Reason: c.ExitReason},
+			Exit:  worker.Exit{Code: int(c.ExitCode), Signal: c.ExitSignal, Reason: c.ExitReason},
+			Cause: worker.Cause(c.Cause),
 		})
 	}
 	if i := info.Invalid; i != nil {

@@ -186,7 +186,7 @@ func TestTypesSurvive(t *testing.T) {
 		}
 	}
 
-	crash := &worker.CrashError{Worker: "default-1", MaybeExecuted: true, Exit: worker.Exit{Code: 137, Signal: "SIGKILL", Reason: "killed"}}
+	crash := &worker.CrashError{Worker: "default-1", MaybeExecuted: true, Exit: worker.Exit{Code: 137, Signal: "SIGKILL", Reason: "killed"}, Cause: worker.CauseNoPong}
 	if got, ok := errors.AsType[*worker.CrashError](overTheWire(crash)); !ok || *got != *crash {
 		t.Errorf("crash became %+v", got)
 	}

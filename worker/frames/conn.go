@@ -106,6 +106,8 @@ func (c *conn) Exit() worker.Exit {
 
 func (c *conn) Kill() { c.proc.Kill() }
 
+func (c *conn) Suspended() bool { return c.proc.Suspended() }
+
 func (c *conn) Ping(ctx context.Context) error {
 	err := c.ask(ctx, "ping")
 	if err != nil {

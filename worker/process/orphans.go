@@ -15,6 +15,8 @@ type proc struct {
 	start uint64
 	// dead processes wait to be reaped.
 	dead bool
+	// stopped ones wait for SIGCONT.
+	stopped bool
 	// run is the run id in its environment, or "".
 	run string
 }

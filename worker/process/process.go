@@ -75,6 +75,16 @@ func (p *process) Stop(grace time.Duration) worker.Exit {
 
 func (p *process) Kill() { p.signal(syscall.SIGKILL) }
 
+func (p *process) Suspended() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.reaped {
+		return false
+	}
+	seen, _ := lookUp(p.pid)
+	return seen.stopped
+}
+
 // signal reaches the group of the process as long as its number is certain to
 // be ours.
 func (p *process) signal(sig syscall.Signal) {

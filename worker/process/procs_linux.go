@@ -45,7 +45,7 @@ func lookUp(pid int) (proc, bool) {
 		return proc{}, false
 	}
 	state := fields[0][0]
-	return proc{pid: pid, group: group, start: start, dead: state == 'Z' || state == 'X'}, true
+	return proc{pid: pid, group: group, start: start, dead: state == 'Z' || state == 'X', stopped: state == 'T'}, true
 }
 
 // processes returns the living processes that can be seen, with the run ids

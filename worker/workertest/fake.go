@@ -24,6 +24,8 @@ type Fake struct {
 	OnStart func(context.Context, worker.Spec) error
 	// OnPing answers pings, if not nil.
 	OnPing func(context.Context, worker.Spec) error
+	// OnSuspended says whether a worker stands still; none does if it is nil.
+	OnSuspended func(worker.Spec) bool
 	// OnForget is told of forgotten sessions, if not nil.
 	OnForget func(spec worker.Spec, sessions []string)
 	// Undying workers stay after Kill until they are told to Crash.
@@ -227,6 +229,11 @@ func (w *Worker) Ping(ctx context.Context) error {
 	defer cancel(nil)
 	defer context.AfterFunc(w.gone, func() { cancel(errKilled) })()
 	return w.fake.OnPing(ctx, w.spec)
+}
+
+// Suspended is what Fake.OnSuspended says.
+func (w *Worker) Suspended() bool {
+	return w.fake.OnSuspended != nil && w.fake.OnSuspended(w.spec)
 }
 
 // Forget drops sessions.

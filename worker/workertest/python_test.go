@@ -3,6 +3,7 @@ package workertest_test
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/snakepit-go/snakepit/internal/testenv"
@@ -50,5 +51,6 @@ func TestPython(t *testing.T) {
 	workertest.Run(t, workertest.Harness{
 		Transport: workers("tools.py", workertest.PythonTools),
 		Broken:    workers("broken.py", "import a_module_that_does_not_exist\n"),
+		Signals:   runtime.GOOS == "linux",
 	})
 }

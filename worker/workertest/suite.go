@@ -37,6 +37,9 @@ type Harness struct {
 	// Window is how many chunks a stream may be ahead of its consumer, in all
 	// buffers together; 64 if zero.
 	Window int
+	// Signals says that the workers are processes of their own on a system that
+	// shows whether a signal has stopped one.
+	Signals bool
 }
 
 // patience bounds every wait of the suite for what must happen.
@@ -84,6 +87,7 @@ func Run(t *testing.T, h Harness) {
 		{"AnswerSealsTheCall", suite.answerSeals},
 		{"Log", suite.log},
 		{"Pings", suite.pings},
+		{"Suspended", suite.suspended},
 		{"Crash", suite.crash},
 		{"CrashOfAnIdleWorker", suite.crashIdle},
 		{"Kill", suite.kill},

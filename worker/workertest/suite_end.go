@@ -5,7 +5,9 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/snakepit-go/snakepit/worker"
 )
@@ -219,6 +221,39 @@ func (s suite) poolCrashes(t *testing.T) {
 		}
 		if _, err := p.Execute(bounded(t), &worker.Call{Tool: "add", Args: object(t, "a", i, "b", 1)}); err != nil {
 			t.Fatalf("call after crash %d: %v", i, err)
+		}
+	}
+}
+
+// suspended: a worker that a signal has stopped is seen to stand still, where the
+// system shows it.
+func (s suite) suspended(t *testing.T) {
+	if !s.Signals {
+		return // its workers have no process of their own
+	}
+	conn := s.start(t)
+	if conn.Suspended() {
+		t.Error("a running worker is suspended")
+	}
+	if err := syscall.Kill(conn.Info().PID, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	s.until(t, "a stopped worker is suspended", conn.Suspended)
+	if err := syscall.Kill(conn.Info().PID, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	s.until(t, "a continued worker is not suspended", func() bool { return !conn.Suspended() })
+	works(t, conn)
+}
+
+// until polls for what has no event of its own.
+func (s suite) until(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(patience); !cond(); <-tick.C {
+		if time.Now().After(end) {
+			t.Fatalf("not within %v: %s", patience, what)
 		}
 	}
 }

@@ -215,6 +215,9 @@ type ErrorInfo_Crash struct {
 	ExitCode      int32                  `protobuf:"varint,3,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
 	ExitSignal    string                 `protobuf:"bytes,4,opt,name=exit_signal,json=exitSignal,proto3" json:"exit_signal,omitempty"`
 	ExitReason    string                 `protobuf:"bytes,5,opt,name=exit_reason,json=exitReason,proto3" json:"exit_reason,omitempty"`
+	// Why the worker ended, as a word: "exited", "no_pong", "suspended",
+	// "unanswered_cancel", "panic", "requested", "stopped".
+	Cause         string `protobuf:"bytes,6,opt,name=cause,proto3" json:"cause,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -280,6 +283,13 @@ func (x *ErrorInfo_Crash) GetExitSignal() string {
 func (x *ErrorInfo_Crash) GetExitReason() string {
 	if x != nil {
 		return x.ExitReason
+	}
+	return ""
+}
+
+func (x *ErrorInfo_Crash) GetCause() string {
+	if x != nil {
+		return x.Cause
 	}
 	return ""
 }
@@ -521,7 +531,7 @@ var File_snakepit_v1_error_proto protoreflect.FileDescriptor
 
 const file_snakepit_v1_error_proto_rawDesc = "" +
 	"\n" +
-	"\x17snakepit/v1/error.proto\x12\vsnakepit.v1\"\x8f\b\n" +
+	"\x17snakepit/v1/error.proto\x12\vsnakepit.v1\"\xa5\b\n" +
 	"\tErrorInfo\x12\x18\n" +
 	"\areasons\x18\x01 \x03(\tR\areasons\x12\x1c\n" +
 	"\tretryable\x18\x02 \x01(\bR\tretryable\x124\n" +
@@ -536,7 +546,7 @@ const file_snakepit_v1_error_proto_rawDesc = "" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12\x1c\n" +
 	"\ttraceback\x18\x04 \x01(\tR\ttraceback\x12\x1c\n" +
-	"\tparameter\x18\x05 \x01(\tR\tparameter\x1a\xa5\x01\n" +
+	"\tparameter\x18\x05 \x01(\tR\tparameter\x1a\xbb\x01\n" +
 	"\x05Crash\x12\x16\n" +
 	"\x06worker\x18\x01 \x01(\tR\x06worker\x12%\n" +
 	"\x0emaybe_executed\x18\x02 \x01(\bR\rmaybeExecuted\x12\x1b\n" +
@@ -544,7 +554,8 @@ const file_snakepit_v1_error_proto_rawDesc = "" +
 	"\vexit_signal\x18\x04 \x01(\tR\n" +
 	"exitSignal\x12\x1f\n" +
 	"\vexit_reason\x18\x05 \x01(\tR\n" +
-	"exitReason\x1a?\n" +
+	"exitReason\x12\x14\n" +
+	"\x05cause\x18\x06 \x01(\tR\x05cause\x1a?\n" +
 	"\vUncommitted\x12\x1a\n" +
 	"\bexecuted\x18\x01 \x01(\bR\bexecuted\x12\x14\n" +
 	"\x05cause\x18\x02 \x01(\tR\x05cause\x1ag\n" +

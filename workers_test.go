@@ -1,12 +1,16 @@
 package snakepit_test
 
 import (
+	"errors"
 	"io"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/snakepit-go/snakepit"
+	"github.com/snakepit-go/snakepit/worker"
 )
 
 // A thread that a tool leaves running goes on writing programs while the call
@@ -51,5 +55,40 @@ func TestWhatAnOutlivingThreadWritesIsWholeOrRefused(t *testing.T) {
 		if !strings.Contains(text, "ended") {
 			t.Errorf("a thread that outlived its call was told %q", text)
 		}
+	}
+}
+
+// A tool that holds the interpreter's lock answers no pings. It is not killed
+// for that, however many it leaves out.
+func TestAToolThatHoldsTheInterpretersLockIsNotKilled(t *testing.T) {
+	e := openEngine(t, func(c *snakepit.Config) {
+		c.Pools[0].Workers, c.Pools[0].PingInterval = 1, time.Second
+	})
+	before := decode[int](t, must(e.Execute(t.Context(), "pid", nil)))
+	if _, err := e.Execute(t.Context(), "hold_lock", snakepit.Args{"seconds": 6}); err != nil {
+		t.Fatal(err)
+	}
+	if after := decode[int](t, must(e.Execute(t.Context(), "pid", nil))); after != before {
+		t.Errorf("worker %d was replaced by %d", before, after)
+	}
+}
+
+// A worker that a signal has stopped in the midst of a call is replaced, and
+// its caller told why.
+func TestAStoppedWorkerIsReplacedAndItsCallerToldWhy(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("this system does not show whether a process is stopped")
+	}
+	e := openEngine(t, func(c *snakepit.Config) {
+		c.Pools[0].Workers, c.Pools[0].PingInterval = 1, 100*time.Millisecond
+	})
+	pid := decode[int](t, must(e.Execute(t.Context(), "pid", nil)))
+	_, err := e.Execute(t.Context(), "stop_itself", nil)
+	crash, ok := errors.AsType[*worker.CrashError](err)
+	if !ok || crash.Cause != worker.CauseSuspended || !strings.Contains(err.Error(), "SIGSTOP") {
+		t.Errorf("got %v, want a crash because of SIGSTOP", err)
+	}
+	if after := decode[int](t, must(e.Execute(t.Context(), "pid", nil))); after == pid {
+		t.Error("the stopped worker is still there")
 	}
 }
