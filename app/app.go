@@ -132,6 +132,10 @@ func (a *App) Start(ctx context.Context) error {
 }
 
 func (a *App) start(ctx context.Context) error {
+	connections, err := connectionLimit(a.config.Limits)
+	if err != nil {
+		return err
+	}
 	if err := a.listen(ctx); err != nil {
 		return err
 	}
@@ -145,7 +149,7 @@ func (a *App) start(ctx context.Context) error {
 		}
 	}
 	a.addChecks()
-	a.serve(metrics)
+	a.serve(metrics, connections)
 	return nil
 }
 
@@ -197,13 +201,18 @@ func (a *App) openEngine(ctx context.Context, registry prometheus.Registerer) er
 	return nil
 }
 
-func (a *App) serve(metrics http.Handler) {
+func (a *App) serve(metrics http.Handler, connections int) {
 	srv := server.New(server.Options{
-		Engine:     a.engine,
-		Health:     a.health.Handler(),
-		Metrics:    metrics,
-		MaxRequest: int(a.config.Limits.RequestBytes),
-		Logger:     a.log,
+		Engine:  a.engine,
+		Health:  a.health.Handler(),
+		Metrics: metrics,
+		Logger:  a.log,
+
+		MaxRequest:     int(a.config.Limits.RequestBytes),
+		BodyTimeout:    a.config.Limits.BodyTimeout,
+		MaxConnections: connections,
+		AllowedHosts:   hosts(a.config),
+		CORSOrigins:    a.config.CORSOrigins,
 	})
 	ended := make(chan struct{})
 	go func() {

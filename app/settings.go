@@ -4,8 +4,13 @@ import (
 	"time"
 
 	"bytes"
+	"fmt"
 	"io"
 	"log/slog"
+	"net"
+	"os"
+	"slices"
+	"syscall"
 
 	"github.com/snakepit-go/snakepit"
 	"github.com/snakepit-go/snakepit/config"
@@ -38,6 +43,42 @@ func newLogger(c config.Log, w io.Writer) (*slog.Logger, *logqueue.Queue, error)
 		return text.Bytes()
 	})
 	return slog.New(correlation.NewHandler(handlerFor(queue))), queue, nil
+}
+
+// The connections that clients may have by default.
+const (
+	maxConnections = 10_000
+	// fewestSpareFiles is how many descriptors the session store, the workers and the log must keep at least.
+	fewestSpareFiles = 64
+)
+
+// connectionLimit is how many connections clients may have. Each is a descriptor, of which the session store and the
+// workers need some as well: a store that cannot open a file refuses writes.
+func connectionLimit(c config.Limits) (int, error) {
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
+		return 0, fmt.Errorf("read the limit of open files: %w", err)
+	}
+	if c.Connections == 0 {
+		return int(min(files.Cur/2, maxConnections)), nil
+	}
+	if uint64(c.Connections)+fewestSpareFiles > files.Cur {
+		return 0, fmt.Errorf("limits.connections: %d connections would leave less than %d of the %d files that the process may have open to the session store and the workers; raise that limit (ulimit -n, LimitNOFILE) or take fewer connections",
+			c.Connections, fewestSpareFiles, files.Cur)
+	}
+	return c.Connections, nil
+}
+
+// hosts are the names that clients may call this server by: those set, the one it listens on, and the machine's.
+func hosts(c config.Config) []string {
+	names := slices.Clone(c.AllowedHosts)
+	if host, _, err := net.SplitHostPort(c.Listen); err == nil && host != "" {
+		names = append(names, host)
+	}
+	if host, err := os.Hostname(); err == nil {
+		names = append(names, host)
+	}
+	return names
 }
 
 func sessionOptions(c config.Sessions) session.Options {

@@ -23,17 +23,19 @@ import (
 
 // Config is everything that can be set about one node.
 type Config struct {
-	Listen      string   `koanf:"listen" doc:"Address of the control API, health and metrics: host:port."`
-	AllowRemote bool     `koanf:"allow_remote" doc:"Allow listen to be an address that other machines reach. There is no authentication yet: whoever reaches the port can run every tool."`
-	Node        string   `koanf:"node" doc:"Name of this node in logs and session ownership. Empty: the host name."`
-	Data        string   `koanf:"data" doc:"Directory that holds the sessions. Empty: sessions live in memory and end with the process."`
-	RunDir      string   `koanf:"run_dir" doc:"Directory for the registry of worker processes and the unpacked Python SDK. Empty: snakepit-<uid> in the system's temporary directory."`
-	Store       Store    `koanf:"store" doc:"Where sessions are kept."`
-	Sessions    Sessions `koanf:"sessions" doc:"Life and limits of sessions."`
-	Pools       []Pool   `koanf:"pools" doc:"Worker pools. The first one takes the calls that name no pool. A list in the file replaces the default list; what an entry leaves out has the values shown here."`
-	Limits      Limits   `koanf:"limits" doc:"Limits of the control API."`
-	Shutdown    Shutdown `koanf:"shutdown" doc:"What happens on SIGTERM and SIGINT."`
-	Log         Log      `koanf:"log" doc:"The log, written to standard error."`
+	Listen       string   `koanf:"listen" doc:"Address of the control API, health and metrics: host:port."`
+	AllowRemote  bool     `koanf:"allow_remote" doc:"Allow listen to be an address that other machines reach. There is no authentication yet: whoever reaches the port can run every tool."`
+	AllowedHosts []string `koanf:"allowed_hosts" doc:"Names by which clients may call this server, besides localhost, its addresses, the name in listen and the host name: snakepit.example.com, *.example.com for all below, * for any. A request with another name in its Host header is refused, for a web page can give itself a name that resolves to this server."`
+	CORSOrigins  []string `koanf:"cors_origins" doc:"Origins whose web pages may use this server from a browser, as https://app.example.com; * for all. Pages of other origins are refused."`
+	Node         string   `koanf:"node" doc:"Name of this node in logs and session ownership. Empty: the host name."`
+	Data         string   `koanf:"data" doc:"Directory that holds the sessions. Empty: sessions live in memory and end with the process."`
+	RunDir       string   `koanf:"run_dir" doc:"Directory for the registry of worker processes and the unpacked Python SDK. Empty: snakepit-<uid> in the system's temporary directory."`
+	Store        Store    `koanf:"store" doc:"Where sessions are kept."`
+	Sessions     Sessions `koanf:"sessions" doc:"Life and limits of sessions."`
+	Pools        []Pool   `koanf:"pools" doc:"Worker pools. The first one takes the calls that name no pool. A list in the file replaces the default list; what an entry leaves out has the values shown here."`
+	Limits       Limits   `koanf:"limits" doc:"Limits of the control API."`
+	Shutdown     Shutdown `koanf:"shutdown" doc:"What happens on SIGTERM and SIGINT."`
+	Log          Log      `koanf:"log" doc:"The log, written to standard error."`
 
 	origins map[string]string // key to where its value came from; keys missing here are defaults
 }
@@ -82,7 +84,9 @@ type Pool struct {
 
 // Limits protect the control API.
 type Limits struct {
-	RequestBytes Size `koanf:"request_bytes" doc:"Largest request message. Programs are uploaded in pieces and may be larger."`
+	RequestBytes Size          `koanf:"request_bytes" doc:"Largest request message. Programs are uploaded in pieces and may be larger."`
+	BodyTimeout  time.Duration `koanf:"body_timeout" doc:"Longest pause in the body of a request. Once this time is over, the body must also have come with 16 KiB a second on average."`
+	Connections  int           `koanf:"connections" doc:"Connections at once. One more takes the place of an idle one, or is refused. 0: half of the files the process may have open, at most 10000."`
 }
 
 // Shutdown is how the daemon ends.
@@ -120,7 +124,7 @@ func Default() Config {
 			OperationTimeout: 5 * time.Second,
 		},
 		Pools:    []Pool{DefaultPool()},
-		Limits:   Limits{RequestBytes: 64 * MiB},
+		Limits:   Limits{RequestBytes: 64 * MiB, BodyTimeout: 30 * time.Second},
 		Shutdown: Shutdown{DrainTimeout: 30 * time.Second},
 		Log:      Log{Level: "info", Format: "text"},
 	}

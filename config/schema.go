@@ -130,8 +130,9 @@ func (s *setting) walk(yield func(*setting) bool) bool {
 	return true
 }
 
-// scalar reports whether one text can hold the value, so that the environment and flags can.
-func (s *setting) scalar() bool { return s.kind <= kindSize }
+// scalar reports whether one text can hold the value, so that the environment and flags can; a list stands there with
+// commas between its texts.
+func (s *setting) scalar() bool { return s.kind <= kindTexts }
 
 // environment is the name of the setting there. It is derived from the key, never the key from it: cache_bytes has an
 // underscore of its own.
@@ -156,6 +157,14 @@ func (s *setting) parse(text string) (any, error) {
 		value, err = time.ParseDuration(text)
 	case kindSize:
 		value, err = ParseSize(text)
+	case kindTexts:
+		list := []string{}
+		for part := range strings.SplitSeq(text, ",") {
+			if part = strings.TrimSpace(part); part != "" {
+				list = append(list, part)
+			}
+		}
+		value = list
 	default:
 		err = fmt.Errorf("%s has no form in one text", s.key)
 	}
@@ -196,6 +205,8 @@ func format(v any) string {
 		return v.String()
 	case float64:
 		return strconv.FormatFloat(v, 'g', -1, 64)
+	case []string:
+		return strings.Join(v, ",")
 	default:
 		return fmt.Sprint(v)
 	}

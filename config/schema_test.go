@@ -25,7 +25,7 @@ func TestEnvironmentNamesAreUniqueAndSetTheirKey(t *testing.T) {
 			continue
 		}
 		got := field(reflect.ValueOf(c), s.key)
-		if text := format(got.Interface()); text != sample(s) || got.Equal(field(reflect.ValueOf(Default()), s.key)) {
+		if text := format(got.Interface()); text != sample(s) || reflect.DeepEqual(got.Interface(), field(reflect.ValueOf(Default()), s.key).Interface()) {
 			t.Errorf("%s=%s sets %s to %s", name, sample(s), s.key, text)
 		}
 	}
@@ -43,7 +43,7 @@ func sample(s *setting) string {
 		return s.choices()[len(s.choices())-1]
 	}
 	return map[kind]string{
-		kindText: "other", kindBool: "true", kindInt: "17", kindNumber: "0.25", kindDuration: "17s", kindSize: "17MiB",
+		kindText: "other", kindBool: "true", kindInt: "17", kindNumber: "0.25", kindDuration: "17s", kindSize: "17MiB", kindTexts: "one,two",
 	}[s.kind]
 }
 

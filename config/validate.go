@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -15,10 +16,15 @@ import (
 func (c Config) Validate() error {
 	v := &validator{config: c}
 	v.listen()
+	v.pages()
 	v.store()
 	v.sessions()
 	v.pools()
 	v.atLeast("limits.request_bytes", c.Limits.RequestBytes, MiB)
+	v.positive("limits.body_timeout", c.Limits.BodyTimeout)
+	if c.Limits.Connections < 0 {
+		v.problem("limits.connections", "%d is not a number of connections; use 1 or more, or 0 for half of the files that may be open", c.Limits.Connections)
+	}
 	v.positive("shutdown.drain_timeout", c.Shutdown.DrainTimeout)
 	v.choice("log.level", c.Log.Level)
 	v.choice("log.format", c.Log.Format)
@@ -45,6 +51,21 @@ func (v *validator) listen() {
 		v.problem("listen", "port %q is not a number from 0 to 65535 (0: any free one)", port)
 	} else if !c.AllowRemote && !loopback(host) {
 		v.problem("listen", "%s can be reached from other machines and there is no authentication; use 127.0.0.1:%d, or set allow_remote if the network is trusted", c.Listen, n)
+	}
+}
+
+// pages checks the lists of names and origins for what would never match.
+func (v *validator) pages() {
+	for _, name := range v.config.AllowedHosts {
+		if rest := strings.TrimPrefix(name, "*"); name == "" || strings.ContainsAny(rest, "*/: ") || rest != name && rest != "" && rest[0] != '.' {
+			v.problem("allowed_hosts", "%q is not a name; write snakepit.example.com, without scheme and port, *.example.com for all below, or * for any", name)
+		}
+	}
+	for _, origin := range v.config.CORSOrigins {
+		u, err := url.Parse(origin)
+		if origin != "*" && (err != nil || u.Scheme == "" || u.Host == "" || origin != u.Scheme+"://"+u.Host) {
+			v.problem("cors_origins", "%q is not an origin; write https://app.example.com, with its port if it has one and without a path, or * for all", origin)
+		}
 	}
 }
 

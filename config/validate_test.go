@@ -69,6 +69,16 @@ func TestValidateRefuses(t *testing.T) {
 		{func(c *config.Config) { c.Pools[0].StopGrace = 0 }, "pools[0].stop_grace (default): 0s is too short"},
 		{func(c *config.Config) { c.Pools[0].Affinity = "sticky" }, "pools[0].affinity (default): expected one of hint, strict_queue, strict_fail_fast"},
 		{func(c *config.Config) { c.Pools[0].Env = map[string]string{"A=B": "c"} }, `pools[0].env (default): "A=B" cannot be the name of a variable`},
+		{func(c *config.Config) {
+			c.AllowedHosts = []string{"ok.example", "*", "*.ok.example", "http://a.example"}
+		}, `allowed_hosts (default): "http://a.example" is not a name`},
+		{func(c *config.Config) { c.AllowedHosts = []string{"a.example:80"} }, `allowed_hosts (default): "a.example:80" is not a name`},
+		{func(c *config.Config) { c.AllowedHosts = []string{"a*.example"} }, `allowed_hosts (default): "a*.example" is not a name`},
+		{func(c *config.Config) { c.AllowedHosts = []string{"*a.example"} }, `allowed_hosts (default): "*a.example" is not a name`},
+		{func(c *config.Config) { c.CORSOrigins = []string{"*", "http://a.example:80", "https://a.example/"} }, `cors_origins (default): "https://a.example/" is not an origin`},
+		{func(c *config.Config) { c.CORSOrigins = []string{"a.example"} }, `cors_origins (default): "a.example" is not an origin`},
+		{func(c *config.Config) { c.Limits.BodyTimeout = 0 }, "limits.body_timeout (default): 0s is too short"},
+		{func(c *config.Config) { c.Limits.Connections = -1 }, "limits.connections (default): -1 is not a number of connections"},
 		{func(c *config.Config) { c.Limits.RequestBytes = 10 }, "limits.request_bytes (default): 10 is too small"},
 		{func(c *config.Config) { c.Shutdown.DrainTimeout = 0 }, "shutdown.drain_timeout (default): 0s is too short"},
 		{func(c *config.Config) { c.Log.Level = "loud" }, "log.level (default): expected one of debug, info, warn, error"},

@@ -63,6 +63,15 @@ func (b *logBuffer) String() string {
 
 func serve(t testing.TB, change func(*snakepit.Config, *server.Options)) *running {
 	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return serveOn(t, l, change)
+}
+
+func serveOn(t testing.TB, l net.Listener, change func(*snakepit.Config, *server.Options)) *running {
+	t.Helper()
 	r := &running{log: new(logBuffer), ended: make(chan error, 1)}
 	cfg := snakepit.Config{
 		Pools:  []snakepit.PoolConfig{{Workers: 2, Transport: new(workertest.Fake)}},
@@ -78,10 +87,6 @@ func serve(t testing.TB, change func(*snakepit.Config, *server.Options)) *runnin
 	}
 	opts.Engine = r.engine
 	r.Server = server.New(opts)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	r.url = "http://" + l.Addr().String()
 	go func() { r.ended <- r.Serve(l) }()
 	t.Cleanup(func() {
@@ -156,7 +161,9 @@ func (r *running) send(t testing.TB, method, path, body string, header ...string
 		t.Fatal(err)
 	}
 	for i := 0; i < len(header); i += 2 {
-		req.Header.Set(header[i], header[i+1])
+		if req.Header.Set(header[i], header[i+1]); header[i] == "Host" {
+			req.Host = header[i+1]
+		}
 	}
 	res, err := httpClient(t, false).Do(req)
 	if err != nil {

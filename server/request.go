@@ -4,11 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
 	"net/http"
-	"net/netip"
-	"net/url"
-	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -34,39 +30,6 @@ func correlate(next http.Handler) http.Handler {
 		w.Header().Set(CorrelationHeader, id)
 		next.ServeHTTP(w, r.WithContext(correlation.NewContext(r.Context(), id)))
 	})
-}
-
-// refuseForeignPages refuses what a web page of another site sends to a server
-// that listens on loopback, which has no authentication. A browser would not
-// let such a page reach us by our own name, but the page can bring a name of
-// its own that resolves to 127.0.0.1.
-func refuseForeignPages(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if origin := r.Header.Get("Origin"); origin != "" && onLoopback(r) && !isLocal(origin) {
-			http.Error(w, "requests of the page "+origin+" are refused: this server is for programs on this machine", http.StatusForbidden)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-func onLoopback(r *http.Request) bool {
-	addr, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	if !ok {
-		return false
-	}
-	local, err := netip.ParseAddrPort(addr.String())
-	return err == nil && local.Addr().Unmap().IsLoopback()
-}
-
-func isLocal(origin string) bool {
-	u, err := url.Parse(origin)
-	if err != nil {
-		return false
-	}
-	host := u.Hostname()
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil && addr.Unmap().IsLoopback()
 }
 
 // interceptor encodes errors and logs requests, for unary and streaming calls

@@ -50,6 +50,21 @@ type Options struct {
 	// MaxRequest is the largest message of a request in bytes;
 	// DefaultMaxRequest if it is 0.
 	MaxRequest int
+	// BodyTimeout is the longest pause in the body of a request, which also
+	// has to arrive with 16 KiB a second on average once this time is over;
+	// DefaultBodyTimeout if it is 0.
+	BodyTimeout time.Duration
+	// MaxConnections is how many connections there may be at once; any number
+	// if it is 0. One beyond them takes the place of an idle one, or is
+	// refused.
+	MaxConnections int
+	// AllowedHosts are names that requests may have in their Host header,
+	// besides localhost and addresses: "snakepit.example.com",
+	// "*.example.com", or "*" for all.
+	AllowedHosts []string
+	// CORSOrigins are the origins whose web pages may use the server from a
+	// browser: "https://app.example.com", or "*" for all.
+	CORSOrigins []string
 	// Logger gets a record of each request: at debug level if it succeeded or
 	// is a call that failed, of which the engine has a record; at info level
 	// with its code if it was refused; and at warning level if the fault was
@@ -59,9 +74,11 @@ type Options struct {
 
 // Server serves the control API.
 type Server struct {
-	handler http.Handler
-	http    *http.Server
-	cancel  context.CancelCauseFunc // cancels all requests
+	handler     http.Handler
+	http        *http.Server
+	bodies      *bodies
+	connections *connections
+	cancel      context.CancelCauseFunc // cancels all requests
 }
 
 // New returns a server that does not listen yet.
@@ -71,6 +88,9 @@ func New(opts Options) *Server {
 	}
 	if opts.MaxRequest <= 0 {
 		opts.MaxRequest = DefaultMaxRequest
+	}
+	if opts.BodyTimeout <= 0 {
+		opts.BodyTimeout = DefaultBodyTimeout
 	}
 	logger := slog.New(correlation.NewHandler(opts.Logger.Handler()))
 	handlerOptions := []connect.HandlerOption{
@@ -97,7 +117,8 @@ func New(opts Options) *Server {
 		mux.Handle("/metrics", opts.Metrics)
 	}
 
-	s := &Server{handler: correlate(refuseForeignPages(mux))}
+	s := &Server{bodies: newBodies(opts.BodyTimeout), connections: newConnections(opts.MaxConnections)}
+	s.handler = correlate(s.bodies.watch(pages{lower(opts.AllowedHosts), lower(opts.CORSOrigins)}.restrict(mux)))
 	base, cancel := context.WithCancelCause(context.Background())
 	s.cancel = cancel
 	protocols := new(http.Protocols)
@@ -112,6 +133,7 @@ func New(opts Options) *Server {
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		ConnState:         s.connections.changed,
 		ErrorLog:          slog.NewLogLogger(opts.Logger.Handler(), slog.LevelDebug),
 	}
 	return s
@@ -132,23 +154,38 @@ func (s *Server) Serve(l net.Listener) error {
 func (s *Server) Close() error { return s.http.Close() }
 
 // errShutdown is why requests are cancelled that Shutdown cannot wait for. A
-// call among them may have done something.
-var errShutdown = fmt.Errorf("%w: the server shuts down", worker.ErrCanceled)
+// call among them may have done something; errDraining is why those end that
+// are still being sent, and have done nothing.
+var (
+	errShutdown = fmt.Errorf("%w: the server shuts down", worker.ErrCanceled)
+	errDraining = fmt.Errorf("%w: the server shuts down, and the request was not there yet as a whole", worker.ErrDraining)
+)
 
 // Shutdown stops listening and returns when the running requests have ended.
-// When ctx ends first, they are cancelled, and those that do not end by that
-// are cut off.
+// When ctx ends first, those that are still being sent are refused, which is no
+// error. The others are cancelled, and those that do not end by that are cut
+// off.
 func (s *Server) Shutdown(ctx context.Context) error {
 	defer s.cancel(nil)
+	s.connections.closeFresh()
 	err := s.http.Shutdown(ctx)
 	if err == nil {
 		return nil
 	}
-	s.cancel(errShutdown)
+	if s.bodies.others() == 0 {
+		err = nil
+	}
+	s.bodies.refuse(errDraining)
+	if err != nil {
+		s.cancel(errShutdown)
+	}
 	answering, stop := context.WithTimeout(context.WithoutCancel(ctx), answerTimeout)
 	defer stop()
 	if s.http.Shutdown(answering) != nil {
 		err = errors.Join(err, s.http.Close())
 	}
-	return fmt.Errorf("shut down the server: %w", err)
+	if err != nil {
+		return fmt.Errorf("shut down the server: %w", err)
+	}
+	return nil
 }

@@ -4,7 +4,10 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -96,7 +99,7 @@ func (d *daemon) call(t *testing.T, tool string, args map[string]any) {
 	defer c.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if _, err := c.Execute(ctx, client.Call{Tool: tool, Args: args, Timeout: patience}); err != nil {
+	if _, err := c.Execute(ctx, client.Call{Tool: tool, Args: args, Session: "s", Timeout: patience}); err != nil {
 		t.Errorf("call of %s: %v", tool, err)
 	}
 }
@@ -224,6 +227,54 @@ func TestClosedLogReader(t *testing.T) {
 	d.wait(t)
 	if code := readNumber(t, code); code != 0 {
 		t.Errorf("exit code %d", code)
+	}
+}
+
+// TestFloodOfHalfSentRequests has a server of few files flooded by clients that begin requests and never end them. Its
+// store and its workers are not harmed, and it serves again when their time is over.
+func TestFloodOfHalfSentRequests(t *testing.T) {
+	dir := t.TempDir()
+	settings := filepath.Join(dir, "snakepit.yaml")
+	if err := os.WriteFile(settings, []byte("limits: {body_timeout: 2s}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := startDaemon(t, `ulimit -n 200; exec "$@"`, nil, "--config", settings, "--data", filepath.Join(dir, "data"))
+	d.call(t, "remember", map[string]any{"text": "before"})
+	for range 400 {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(d.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		// An error means that it was refused.
+		_, _ = io.WriteString(conn, "POST /snakepit.v1.ExecutionService/Execute HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
+	}
+	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.cmd.Process.Pid))
+	if err == nil && len(files) > 160 { // half of them, and what it has open itself
+		t.Errorf("%d files are open", len(files))
+	}
+	testenv.Eventually(t, patience, "the server should serve again", func() bool {
+		res, err := http.Get(d.url + "/readyz")
+		if err != nil {
+			return false
+		}
+		defer res.Body.Close()
+		return res.StatusCode == http.StatusOK
+	})
+	d.call(t, "remember", map[string]any{"text": "after"})
+	if code := d.stop(t, syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+func TestConnectionsThatLeaveNoFiles(t *testing.T) {
+	settings := filepath.Join(t.TempDir(), "snakepit.yaml")
+	if err := os.WriteFile(settings, []byte("limits: {connections: 180}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("sh", "-c", `ulimit -n 200; exec snakepit serve --python x.py --listen 127.0.0.1:0 --config "$1"`, "sh", settings).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "limits.connections: 180") || !strings.Contains(string(out), "of the 200 files") {
+		t.Errorf("%v: %s", err, out)
 	}
 }
 
