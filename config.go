@@ -69,10 +69,11 @@ type PoolConfig struct {
 	// Env is added to the workers' environment, as "KEY=value".
 	Env []string
 
-	// QueueLimit bounds the calls waiting for a worker; default 1000, negative
-	// for none.
+	// QueueLimit bounds the calls that wait, for the turn of their session or
+	// for a worker; default 1000, negative for none.
 	QueueLimit int
-	// QueueTimeout bounds their wait; default 10 s, negative for no bound.
+	// QueueTimeout bounds their wait until a worker has them, both together;
+	// default 10 s, negative for no bound.
 	QueueTimeout time.Duration
 	// CallTimeout bounds a call, queueing included; default 300 s.
 	CallTimeout time.Duration

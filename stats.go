@@ -19,9 +19,11 @@ type Stats struct {
 type PoolInfo struct {
 	Name string
 	// Size is the configured number of workers; Ready those that can take
-	// calls or run one, Busy those that run one. Queued is the number of calls
-	// that wait.
-	Size, Ready, Busy, Queued int
+	// calls or run one, Busy those that run one.
+	Size, Ready, Busy int
+	// Queued is the number of calls that wait, AwaitingTurn of those that wait
+	// for the turn of their session; the others wait for a worker.
+	Queued, AwaitingTurn int
 	// Calls and Restarts count since the start, and so do the callers who were
 	// refused because the queue was full, and who waited too long in it.
 	Calls, Restarts          uint64
@@ -62,7 +64,7 @@ func (e *Engine) Pools() []PoolInfo {
 	for i, p := range e.pools {
 		s := p.Pool.Stats()
 		infos[i] = PoolInfo{
-			Name: s.Name, Size: s.Size, Ready: s.Ready, Busy: s.Busy, Queued: s.Queued,
+			Name: s.Name, Size: s.Size, Ready: s.Ready, Busy: s.Busy, Queued: s.Queued, AwaitingTurn: s.AwaitingTurn,
 			Calls: s.Calls, Restarts: s.Restarts, Saturated: s.Saturated, QueueTimeouts: s.QueueTimeouts,
 			Transport: p.transport,
 		}

@@ -49,7 +49,7 @@ func (a *App) addChecks() {
 		Detail: func(context.Context) (any, error) {
 			pools := make(map[string]any)
 			for _, p := range a.engine.Pools() {
-				pools[p.Name] = map[string]int{"size": p.Size, "ready": p.Ready, "busy": p.Busy, "queued": p.Queued}
+				pools[p.Name] = map[string]int{"size": p.Size, "ready": p.Ready, "busy": p.Busy, "queued": p.Queued, "awaiting_turn": p.AwaitingTurn}
 			}
 			return pools, nil
 		},

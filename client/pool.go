@@ -15,14 +15,17 @@ import (
 
 // Pool describes a pool of workers.
 type Pool struct {
-	Name      string `json:"name"`
-	Size      int    `json:"size"`
-	Ready     int    `json:"ready"`
-	Busy      int    `json:"busy"`
-	Queued    int    `json:"queued"`
-	Calls     uint64 `json:"calls"`
-	Restarts  uint64 `json:"restarts"`
-	Transport string `json:"transport"`
+	Name   string `json:"name"`
+	Size   int    `json:"size"`
+	Ready  int    `json:"ready"`
+	Busy   int    `json:"busy"`
+	Queued int    `json:"queued"`
+	// AwaitingTurn of those queued wait for the turn of their session, the
+	// others for a worker.
+	AwaitingTurn int    `json:"awaiting_turn"`
+	Calls        uint64 `json:"calls"`
+	Restarts     uint64 `json:"restarts"`
+	Transport    string `json:"transport"`
 }
 
 // Worker describes a place in a pool and the worker in it.
@@ -61,7 +64,8 @@ func (c *Client) Pools(ctx context.Context) ([]Pool, error) {
 	for i, m := range res.Msg.GetPools() {
 		pools[i] = Pool{
 			Name: m.GetName(), Size: int(m.GetSize()), Ready: int(m.GetReady()), Busy: int(m.GetBusy()), Queued: int(m.GetQueued()),
-			Calls: m.GetCalls(), Restarts: m.GetRestarts(), Transport: m.GetTransport(),
+			AwaitingTurn: int(m.GetAwaitingTurn()),
+			Calls:        m.GetCalls(), Restarts: m.GetRestarts(), Transport: m.GetTransport(),
 		}
 	}
 	return pools, nil

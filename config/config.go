@@ -71,8 +71,8 @@ type Pool struct {
 	PythonPath    []string          `koanf:"python_path" doc:"Directories put before Python's module search path."`
 	Dir           string            `koanf:"dir" doc:"Working directory of the workers. Empty: that of this process."`
 	Env           map[string]string `koanf:"env" doc:"Variables added to the workers' environment."`
-	QueueLimit    int               `koanf:"queue_limit" doc:"Calls that may wait for a worker; one more is refused as saturated."`
-	QueueTimeout  time.Duration     `koanf:"queue_timeout" doc:"Longest wait for a worker."`
+	QueueLimit    int               `koanf:"queue_limit" doc:"Calls that may wait, for the turn of their session or for a worker; one more is refused as saturated."`
+	QueueTimeout  time.Duration     `koanf:"queue_timeout" doc:"Longest wait of a call until a worker has it, for the turn of its session and for the worker together."`
 	CallTimeout   time.Duration     `koanf:"call_timeout" doc:"Limit of a call, waiting included, unless the caller sets its own."`
 	StreamTimeout time.Duration     `koanf:"stream_timeout" doc:"Limit of a streaming call, waiting included, unless the caller sets its own."`
 	StartTimeout  time.Duration     `koanf:"start_timeout" doc:"Longest time from starting a worker process to its being ready."`

@@ -42,6 +42,13 @@ func (t refusingTransport) Start(ctx context.Context, spec worker.Spec) (worker.
 	return refusing{conn, t.refuse}, nil
 }
 
+func openRefusing(t testing.TB, refuse func(*worker.Call) error) *house {
+	t.Helper()
+	return openPool(t, func(h *house) worker.PoolOptions {
+		return worker.PoolOptions{Size: 1, Transport: refusingTransport{h.fake, refuse}}
+	}, nil)
+}
+
 func (h *house) patchNotes(t testing.TB, notes string) {
 	t.Helper()
 	patch := session.Patch{Set: map[string]json.RawMessage{"notes": json.RawMessage(notes)}}
@@ -55,10 +62,7 @@ func (h *house) patchNotes(t testing.TB, notes string) {
 // the copy pass for the newest state.
 func TestARefusedCallSaysNothingOfTheWorkersCopy(t *testing.T) {
 	var refusal error
-	transport := func(h *house) worker.Transport {
-		return refusingTransport{h.fake, func(*worker.Call) error { return refusal }}
-	}
-	h := openOver(t, 1, transport, nil)
+	h := openRefusing(t, func(*worker.Call) error { return refusal })
 	defer h.close(t)
 	for _, refusal = range []error{
 		&worker.ToolError{Kind: worker.InvalidArguments, Message: "too large to be sent"},
@@ -88,16 +92,13 @@ func TestARefusedCallSaysNothingOfTheWorkersCopy(t *testing.T) {
 func TestACallersErrorIsNotTheWorkers(t *testing.T) {
 	other := &worker.ToolError{Kind: worker.ToolRaised, Message: "of another call"}
 	var cancel context.CancelCauseFunc
-	transport := func(h *house) worker.Transport {
-		return refusingTransport{h.fake, func(*worker.Call) error {
-			if cancel == nil {
-				return nil
-			}
-			cancel(other)
-			return other
-		}}
-	}
-	h := openOver(t, 1, transport, nil)
+	h := openRefusing(t, func(*worker.Call) error {
+		if cancel == nil {
+			return nil
+		}
+		cancel(other)
+		return other
+	})
 	defer h.close(t)
 	h.do(t, "s", "note", "by a call")
 	h.patchNotes(t, `["patched"]`)

@@ -125,14 +125,19 @@ func (x *Executor) Execute(ctx context.Context, req Request) (*Result, error) {
 	if req.Session == "" {
 		return x.executePlain(ctx, req)
 	}
-	tool, _ := req.Pool.Tool(req.Call.Tool)
-	ctx, mine, err := x.turns.take(ctx, req.Session, tool.ReadOnly)
+	adm, err := req.Pool.Admit()
 	if err != nil {
-		return nil, fmt.Errorf("wait for the turn of session %q: %w", req.Session, err)
+		return nil, err
+	}
+	defer adm.Leave()
+	tool, _ := req.Pool.Tool(req.Call.Tool)
+	ctx, mine, err := x.turns.take(ctx, req.Session, tool.ReadOnly, adm.Await)
+	if err != nil {
+		return nil, err
 	}
 	defer mine.end()
 
-	c := &sessionCall{Request: req, readOnly: tool.ReadOnly, nested: mine.nested}
+	c := &sessionCall{Request: req, admission: adm, readOnly: tool.ReadOnly, nested: mine.nested}
 	c.watchChunks()
 	for attempt := 0; ; attempt++ {
 		res, err := x.inSession(ctx, c)
@@ -149,8 +154,9 @@ func (x *Executor) Execute(ctx context.Context, req Request) (*Result, error) {
 // sessionCall is a request that has its session's turn.
 type sessionCall struct {
 	Request
-	readOnly bool
-	nested   bool // part of another call of the session
+	admission *worker.Admission
+	readOnly  bool
+	nested    bool // part of another call of the session
 	// hold is that of the attempt under way.
 	hold *session.Hold
 	// delivered says that the caller has got a chunk, left that it wants no
@@ -292,13 +298,13 @@ func (x *Executor) acquire(ctx context.Context, c *sessionCall, sess *session.Se
 	case c.Affinity == StrictQueue, bound.local:
 		want.Mode = worker.Require
 	}
-	lease, err := c.Pool.Acquire(ctx, want)
+	lease, err := c.admission.Acquire(ctx, want)
 	if errors.Is(err, worker.ErrWorkerGone) {
 		x.bindings.drop(key)
 		if c.Affinity != Hint {
 			return nil, binding{}, fmt.Errorf("session %q on worker %s: %w", c.Session, bound.ref.ID, ErrSessionWorkerGone)
 		}
-		lease, err = c.Pool.Acquire(ctx, worker.Want{})
+		lease, err = c.admission.Acquire(ctx, worker.Want{})
 	}
 	if err != nil {
 		return nil, binding{}, err

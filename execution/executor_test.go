@@ -42,10 +42,12 @@ type house struct {
 
 func open(t testing.TB, workers int, change func(*execution.Options)) *house {
 	t.Helper()
-	return openOver(t, workers, func(h *house) worker.Transport { return h.fake }, change)
+	return openPool(t, func(h *house) worker.PoolOptions {
+		return worker.PoolOptions{Size: workers, Transport: h.fake}
+	}, change)
 }
 
-func openOver(t testing.TB, workers int, transport func(*house) worker.Transport, change func(*execution.Options)) *house {
+func openPool(t testing.TB, pool func(*house) worker.PoolOptions, change func(*execution.Options)) *house {
 	t.Helper()
 	h := &house{}
 	h.fake = &workertest.Fake{
@@ -70,7 +72,9 @@ func openOver(t testing.TB, workers int, transport func(*house) worker.Transport
 	if h.sessions, err = session.New(memstore.New(), &session.Options{MaxSessions: -1, SweepInterval: -1}); err != nil {
 		t.Fatal(err)
 	}
-	if h.pool, err = worker.NewPool(worker.PoolOptions{Size: workers, Transport: transport(h), PingInterval: -1}); err != nil {
+	options := pool(h)
+	options.PingInterval = -1
+	if h.pool, err = worker.NewPool(options); err != nil {
 		t.Fatal(err)
 	}
 	opts := execution.Options{

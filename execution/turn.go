@@ -40,12 +40,16 @@ type turn struct {
 	nested bool
 }
 
-// take waits for the turn of a session and returns a context that carries it.
-// If ctx carries the turn of a call of that session already, because a host
+// waiting makes a caller wait for what is not to be had at once, within the
+// limits of the queue that it is counted in; what is waited for is named by
+// turn.
+type waiting func(ctx context.Context, turn string, wait func(context.Context) error) error
+
+// take returns the turn of a session, and a context that carries it. If ctx carries the turn of a call of that session already, because a host
 // tool calls back into the session it serves, the new call is part of that one
 // and waits only for its other parts. Part of a reader can be only readers:
 // anything else fails with worker.ErrReadOnly.
-func (t *turns) take(ctx context.Context, id string, readOnly bool) (context.Context, turn, error) {
+func (t *turns) take(ctx context.Context, id string, readOnly bool, wait waiting) (context.Context, turn, error) {
 	mine := &heldTurn{id: id, readOnly: readOnly, parts: semaphore.NewWeighted(wholeTurn)}
 	mine.outer, _ = ctx.Value(turnKey{}).(*heldTurn)
 	inside := context.WithValue(ctx, turnKey{}, mine)
@@ -57,7 +61,7 @@ func (t *turns) take(ctx context.Context, id string, readOnly bool) (context.Con
 		if whole.readOnly && !readOnly {
 			return nil, turn{}, fmt.Errorf("a tool that may write, on behalf of a %w", worker.ErrReadOnly)
 		}
-		if err := whole.parts.Acquire(ctx, weight); err != nil {
+		if err := acquire(ctx, whole.parts, weight, id, wait); err != nil {
 			return nil, turn{}, err
 		}
 		return inside, turn{end: func() { whole.parts.Release(weight) }, nested: true}, nil
@@ -72,7 +76,7 @@ func (t *turns) take(ctx context.Context, id string, readOnly bool) (context.Con
 	q.users++
 	t.mu.Unlock()
 
-	if err := q.all.Acquire(ctx, weight); err != nil {
+	if err := acquire(ctx, q.all, weight, id, wait); err != nil {
 		t.leave(id, q)
 		return nil, turn{}, err
 	}
@@ -80,6 +84,19 @@ func (t *turns) take(ctx context.Context, id string, readOnly bool) (context.Con
 		q.all.Release(weight)
 		t.leave(id, q)
 	}}, nil
+}
+
+// acquire takes a turn that is free and has nobody waiting for it, or waits.
+func acquire(ctx context.Context, turn *semaphore.Weighted, weight int64, session string, wait waiting) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if turn.TryAcquire(weight) {
+		return nil
+	}
+	return wait(ctx, fmt.Sprintf("the turn of session %q", session), func(ctx context.Context) error {
+		return turn.Acquire(ctx, weight)
+	})
 }
 
 func (t *turns) leave(id string, q *turnQueue) {

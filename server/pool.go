@@ -19,7 +19,8 @@ func (s *poolService) ListPools(context.Context, *connect.Request[snakepitv1.Lis
 	for _, p := range s.engine.Pools() {
 		res.Pools = append(res.Pools, &snakepitv1.Pool{
 			Name: p.Name, Size: int32(p.Size), Ready: int32(p.Ready), Busy: int32(p.Busy), Queued: int32(p.Queued),
-			Calls: p.Calls, Restarts: p.Restarts, Transport: p.Transport,
+			AwaitingTurn: int32(p.AwaitingTurn),
+			Calls:        p.Calls, Restarts: p.Restarts, Transport: p.Transport,
 		})
 	}
 	return connect.NewResponse(res), nil

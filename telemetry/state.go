@@ -27,8 +27,8 @@ type poolCollector func() []snakepit.PoolInfo
 var (
 	poolWorkers = prometheus.NewDesc("snakepit_pool_workers", "Workers of a pool, by state: configured, ready (busy or not), busy.",
 		[]string{"pool", "state"}, nil)
-	poolQueue         = prometheus.NewDesc("snakepit_pool_queue_length", "Calls that wait for a worker.", []string{"pool"}, nil)
-	poolQueueTimeouts = prometheus.NewDesc("snakepit_pool_queue_timeouts_total", "Callers who waited too long for a worker.", []string{"pool"}, nil)
+	poolQueue         = prometheus.NewDesc("snakepit_pool_queue_length", "Calls that wait, by what for: the turn of their session, or a worker.", []string{"pool", "for"}, nil)
+	poolQueueTimeouts = prometheus.NewDesc("snakepit_pool_queue_timeouts_total", "Callers who waited too long, for the turn of their session or for a worker.", []string{"pool"}, nil)
 )
 
 // Describe implements prometheus.Collector.
@@ -44,7 +44,8 @@ func (read poolCollector) Collect(ch chan<- prometheus.Metric) {
 		for state, n := range map[string]int{"configured": p.Size, "ready": p.Ready, "busy": p.Busy} {
 			ch <- prometheus.MustNewConstMetric(poolWorkers, prometheus.GaugeValue, float64(n), p.Name, state)
 		}
-		ch <- prometheus.MustNewConstMetric(poolQueue, prometheus.GaugeValue, float64(p.Queued), p.Name)
+		ch <- prometheus.MustNewConstMetric(poolQueue, prometheus.GaugeValue, float64(p.AwaitingTurn), p.Name, "turn")
+		ch <- prometheus.MustNewConstMetric(poolQueue, prometheus.GaugeValue, float64(p.Queued-p.AwaitingTurn), p.Name, "worker")
 		ch <- prometheus.MustNewConstMetric(poolQueueTimeouts, prometheus.CounterValue, float64(p.QueueTimeouts), p.Name)
 	}
 }

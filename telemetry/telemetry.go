@@ -126,7 +126,7 @@ func New(reg prometheus.Registerer, driver string) (*Metrics, error) {
 			Buckets: callBuckets,
 		}, []string{"pool", "tool"}),
 		queueTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "snakepit_pool_queue_duration_seconds", Help: "Time that calls waited for a worker.",
+			Name: "snakepit_pool_queue_duration_seconds", Help: "Time that calls waited, for the turn of their session and for a worker.",
 			Buckets: callBuckets,
 		}, []string{"pool"}),
 		restarts: prometheus.NewCounterVec(prometheus.CounterOpts{

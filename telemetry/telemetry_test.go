@@ -35,7 +35,7 @@ func used(t testing.TB) (*prometheus.Registry, *telemetry.Metrics) {
 		t.Fatal(err)
 	}
 	reg.MustRegister(telemetry.Pools(func() []snakepit.PoolInfo {
-		return []snakepit.PoolInfo{{Name: "default", Size: 4, Ready: 3, Busy: 2, Queued: 1, QueueTimeouts: 5}}
+		return []snakepit.PoolInfo{{Name: "default", Size: 4, Ready: 3, Busy: 2, Queued: 7, AwaitingTurn: 4, QueueTimeouts: 5}}
 	}))
 	reg.MustRegister(telemetry.Log(func() uint64 { return 7 }))
 	w := m.Workers()
@@ -119,10 +119,14 @@ snakepit_sessions_total{event="expired"} 0
 snakepit_pool_workers{pool="default",state="busy"} 2
 snakepit_pool_workers{pool="default",state="configured"} 4
 snakepit_pool_workers{pool="default",state="ready"} 3
-# HELP snakepit_pool_queue_timeouts_total Callers who waited too long for a worker.
+# HELP snakepit_pool_queue_length Calls that wait, by what for: the turn of their session, or a worker.
+# TYPE snakepit_pool_queue_length gauge
+snakepit_pool_queue_length{for="turn",pool="default"} 4
+snakepit_pool_queue_length{for="worker",pool="default"} 3
+# HELP snakepit_pool_queue_timeouts_total Callers who waited too long, for the turn of their session or for a worker.
 # TYPE snakepit_pool_queue_timeouts_total counter
 snakepit_pool_queue_timeouts_total{pool="default"} 5
-`), "snakepit_log_records_dropped_total", "snakepit_session_operations_total", "snakepit_sessions_total", "snakepit_pool_workers", "snakepit_pool_queue_timeouts_total")
+`), "snakepit_log_records_dropped_total", "snakepit_session_operations_total", "snakepit_sessions_total", "snakepit_pool_workers", "snakepit_pool_queue_length", "snakepit_pool_queue_timeouts_total")
 	if err != nil {
 		t.Error(err)
 	}

@@ -5,14 +5,6 @@ import (
 	"time"
 )
 
-// admission tells callers that Drain turns away from those let in before.
-type admission bool
-
-const (
-	newcomer admission = false
-	admitted admission = true
-)
-
 // Acquire waits for a slot of a worker and returns it as a lease, which must
 // be released. Callers are served in order of arrival among those that the
 // same worker suits.
@@ -22,15 +14,15 @@ const (
 // pool is not started), or the cause of ctx's end. As long as workers are
 // starting or pausing before a restart, callers wait for them.
 func (p *Pool) Acquire(ctx context.Context, want Want) (*Lease, error) {
-	return p.acquire(ctx, want, newcomer)
+	return p.acquire(ctx, want, &Admission{pool: p})
 }
 
-func (p *Pool) acquire(ctx context.Context, want Want, adm admission) (*Lease, error) {
+func (p *Pool) acquire(ctx context.Context, want Want, a *Admission) (*Lease, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
 	p.mu.Lock()
-	if err := p.refusal(); err != nil && (adm == newcomer || p.phase == phaseClosed) {
+	if err := p.refusal(); err != nil && (!a.admitted || p.phase == phaseClosed) {
 		p.mu.Unlock()
 		return nil, err
 	}
@@ -39,25 +31,23 @@ func (p *Pool) acquire(ctx context.Context, want Want, adm admission) (*Lease, e
 		p.mu.Unlock()
 		return nil, err
 	}
+	if w == nil && !a.place {
+		if err := p.saturation(aWorker); err != nil {
+			p.mu.Unlock()
+			p.tellSaturated()
+			return nil, err
+		}
+	}
+	a.leavePlace()
+	p.admitted++
 	if w != nil {
 		p.take(w)
-		p.admitted++
 		p.mu.Unlock()
-		return &Lease{pool: p, worker: w}, nil
-	}
-	if p.queue.len >= max(p.opts.QueueLimit, 0) {
-		p.saturated++
-		err := p.errorf("%w: %d callers wait for %d workers", ErrSaturated, p.queue.len, len(p.places))
-		p.mu.Unlock()
-		if p.opts.Observer.Saturated != nil {
-			p.opts.Observer.Saturated(p.opts.Name)
-		}
-		return nil, err
+		return a.lease(w), nil
 	}
 	wt := p.queue.join(line)
-	p.admitted++
 	p.mu.Unlock()
-	return p.wait(ctx, wt)
+	return p.wait(ctx, wt, a)
 }
 
 // choose returns a worker with a free slot, or the list to wait in.
@@ -80,19 +70,22 @@ func (p *Pool) choose(want Want) (*instance, *list[*waiter], error) {
 	}
 }
 
+// aWorker is what callers in the queue wait for, in errors, if not for a turn.
+const aWorker = "a worker"
+
 // wait is the slow path of acquire: the caller is in the queue.
-func (p *Pool) wait(ctx context.Context, wt *waiter) (*Lease, error) {
+func (p *Pool) wait(ctx context.Context, wt *waiter, a *Admission) (*Lease, error) {
 	began := time.Now()
 	var timeout <-chan time.Time
 	if p.opts.QueueTimeout > 0 {
-		t := time.NewTimer(p.opts.QueueTimeout)
+		t := time.NewTimer(p.opts.QueueTimeout - a.waited)
 		defer t.Stop()
 		timeout = t.C
 	}
 	timedOut := false
 	select {
 	case g := <-wt.granted:
-		return p.accept(g, began)
+		return p.accept(g, a, began)
 	case <-ctx.Done():
 	case <-timeout:
 		timedOut = true
@@ -105,14 +98,12 @@ func (p *Pool) wait(ctx context.Context, wt *waiter) (*Lease, error) {
 		if !timedOut {
 			return nil, context.Cause(ctx)
 		}
-		p.queueTimeouts++
-		return nil, p.errorf("%w after %v: %d other callers wait for %d workers",
-			ErrQueueTimeout, p.opts.QueueTimeout, p.queue.len, len(p.places))
+		return nil, p.timedOut(aWorker, a.waited+time.Since(began))
 	}
 	p.mu.Unlock()
 	// The grant came at the same moment. A caller whose context has ended has
 	// no use for it; one that waited a little too long has.
-	lease, err := p.accept(<-wt.granted, began)
+	lease, err := p.accept(<-wt.granted, a, began)
 	if err == nil && !timedOut {
 		lease.Release()
 		return nil, context.Cause(ctx)
@@ -120,12 +111,16 @@ func (p *Pool) wait(ctx context.Context, wt *waiter) (*Lease, error) {
 	return lease, err
 }
 
-func (p *Pool) accept(g grant, began time.Time) (*Lease, error) {
-	if g.err != nil {
-		p.mu.Lock()
-		p.leave()
-		p.mu.Unlock()
-		return nil, g.err
+func (p *Pool) accept(g grant, a *Admission, began time.Time) (*Lease, error) {
+	a.waited += time.Since(began)
+	if g.err == nil {
+		return a.lease(g.worker), nil
 	}
-	return &Lease{pool: p, worker: g.worker, queued: time.Since(began)}, nil
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.leave()
+	if a.admitted {
+		a.keepPlace() // it may want another worker
+	}
+	return nil, g.err
 }

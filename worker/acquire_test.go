@@ -233,7 +233,7 @@ func TestSaturation(t *testing.T) {
 	b := queue(t, t.Context(), p, worker.Want{Worker: held.Worker(), Mode: worker.Require})
 	_, err := p.Acquire(t.Context(), worker.Want{})
 	wantErr(t, err, worker.ErrSaturated)
-	if !strings.Contains(err.Error(), "2 callers wait for 1 workers") {
+	if !strings.Contains(err.Error(), "2 callers wait, 0 for turns and 2 for one of 1 workers, and the limit is 2") {
 		t.Errorf("error has no numbers: %v", err)
 	}
 	if s := p.Stats(); s.Saturated != 1 || s.Queued != 2 {

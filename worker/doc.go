@@ -16,7 +16,7 @@
 // when its worker has answered or ended, so a cancelled call never makes two
 // calls overlap in one worker.
 //
-// Read on in contract.go for the seam, pool.go for the pool (acquire.go and
-// queue.go for its callers, supervise.go and state.go for its workers), and in
+// Read on in contract.go for the seam, pool.go for the pool (admission.go,
+// acquire.go and queue.go for its callers, supervise.go and state.go for its workers), and in
 // docs/protocol.md for the wire protocol of the standard transport.
 package worker

@@ -36,7 +36,8 @@ var (
 	ErrHostToolNotFound = errors.New("host tool not found")
 	// ErrSaturated: the pool's queue is full.
 	ErrSaturated = errors.New("pool queue is full")
-	// ErrQueueTimeout: the call waited longer than the pool's queue timeout.
+	// ErrQueueTimeout: the call waited longer than the pool's queue timeout,
+	// for its session's turn, for a worker, or for both.
 	ErrQueueTimeout = errors.New("timed out in the pool's queue")
 	// ErrNoWorkers: no worker of the pool is running or starting.
 	ErrNoWorkers = errors.New("no workers")

@@ -18,20 +18,13 @@ const attempts = 3
 // Errors: those of Acquire and of Lease.Call. If there is no worker for
 // another attempt, the error matches both reasons.
 func (p *Pool) Execute(ctx context.Context, call *Call) (*Result, error) {
-	p.mu.Lock()
-	if err := p.refusal(); err != nil {
-		p.mu.Unlock()
+	// From here to the end, so that Drain does not miss a call between two
+	// attempts.
+	adm, err := p.Admit()
+	if err != nil {
 		return nil, err
 	}
-	// Counted from here to the end, so that Drain does not miss a call
-	// between two attempts.
-	p.admitted++
-	p.mu.Unlock()
-	defer func() {
-		p.mu.Lock()
-		p.leave()
-		p.mu.Unlock()
-	}()
+	defer adm.Leave()
 
 	var delivered *bool // nil for a call that is no stream
 	if onChunk := call.OnChunk; onChunk != nil {
@@ -45,7 +38,7 @@ func (p *Pool) Execute(ctx context.Context, call *Call) (*Result, error) {
 	}
 	var last *CrashError
 	for n := 1; ; n++ {
-		lease, err := p.acquire(ctx, Want{}, admitted)
+		lease, err := adm.Acquire(ctx, Want{})
 		if err != nil {
 			if last != nil {
 				return nil, fmt.Errorf("%w; no other worker: %w", last, err)

@@ -19,12 +19,13 @@ type PoolOptions struct {
 	// Transport starts the workers.
 	Transport Transport
 
-	// QueueLimit is how many callers may wait for a worker; 1000 by default,
-	// negative for none at all: a caller gets a worker at once or
-	// ErrSaturated.
+	// QueueLimit is how many callers may wait, for a turn or for a worker;
+	// 1000 by default, negative for none at all: a caller gets a worker at
+	// once or ErrSaturated.
 	QueueLimit int
-	// QueueTimeout is how long a caller waits for a worker; 10 s by default,
-	// negative for as long as its context allows.
+	// QueueTimeout is how long a caller waits until a worker has its call, for
+	// a turn and for a worker together; 10 s by default, negative for as long
+	// as its context allows.
 	QueueTimeout time.Duration
 
 	// StartTimeout bounds one start of a worker; 30 s by default.
@@ -96,7 +97,7 @@ type CallDone struct {
 	// Result is "ok", "tool_error", "refused" (unknown tool, or state not
 	// held: nothing ran), "canceled", "deadline", "crashed" or "error".
 	Result string
-	// Queued is the time spent waiting for the worker, Ran that from the
+	// Queued is the time spent waiting, for a turn and for the worker, Ran that from the
 	// call's start to its return.
 	Queued, Ran time.Duration
 }

@@ -40,6 +40,7 @@ type Pool struct {
 	abort      context.CancelFunc // ends graceful
 	free       []*list[*instance] // workers with a free slot, by load
 	queue      queue
+	turns      int // callers in the queue that wait for a turn, or had to
 	// admitted counts the callers let in: queued, holding a slot, or between
 	// two attempts of Execute. drained is closed when there are none.
 	admitted int
@@ -184,7 +185,7 @@ func (p *Pool) Drain(ctx context.Context) error {
 				running += pl.worker.load
 			}
 		}
-		return p.errorf("drain: %d calls run and %d wait: %w", running, p.queue.len, context.Cause(ctx))
+		return p.errorf("drain: %d calls run and %d wait: %w", running, p.turns+p.queue.len, context.Cause(ctx))
 	}
 }
 

@@ -1,5 +1,10 @@
 package worker
 
+import (
+	"fmt"
+	"time"
+)
+
 // Want says which worker a caller would like. The zero value is any: the least
 // loaded, and among equals the one idle for longest.
 type Want struct {
@@ -93,4 +98,36 @@ func (q *queue) fail(l *list[*waiter], err error) {
 		q.leave(n.value)
 		n.value.granted <- grant{err: err}
 	}
+}
+
+// The limits of the queue hold for callers that wait for a turn together with
+// those that wait for a worker.
+
+// saturation is why a caller has no place in the queue to wait for something,
+// if it has none; p.mu is held. The observer is told outside the lock.
+func (p *Pool) saturation(what string) error {
+	limit := max(p.opts.QueueLimit, 0)
+	if p.turns+p.queue.len < limit {
+		return nil
+	}
+	p.saturated++
+	return p.errorf("%w: no place to wait for %s: %s, and the limit is %d", ErrSaturated, what, p.waiting(), limit)
+}
+
+func (p *Pool) tellSaturated() {
+	if f := p.opts.Observer.Saturated; f != nil {
+		f(p.opts.Name)
+	}
+}
+
+// timedOut is the error of a caller that has waited too long; p.mu is held.
+func (p *Pool) timedOut(what string, waited time.Duration) error {
+	p.queueTimeouts++
+	return p.errorf("%w after %v, at last waiting for %s: besides, %s", ErrQueueTimeout, waited.Round(time.Millisecond), what, p.waiting())
+}
+
+// waiting says for people who waits; p.mu is held.
+func (p *Pool) waiting() string {
+	return fmt.Sprintf("%d callers wait, %d for turns and %d for one of %d workers",
+		p.turns+p.queue.len, p.turns, p.queue.len, len(p.places))
 }

@@ -8,8 +8,9 @@ type PoolStats struct {
 	// Size is the number of places; Ready of those whose worker runs, busy or
 	// not; Busy of those that have at least one call.
 	Size, Ready, Busy int
-	// Queued is the number of callers waiting for a worker.
-	Queued int
+	// Queued is the number of callers that wait, AwaitingTurn of those that
+	// wait for a turn (Admission.Await); the others wait for a worker.
+	Queued, AwaitingTurn int
 	// Calls counts calls given to a worker, Restarts the times a worker was
 	// to be started again.
 	Calls, Restarts uint64
@@ -40,7 +41,7 @@ func (p *Pool) Stats() PoolStats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := PoolStats{
-		Name: p.opts.Name, Size: len(p.places), Queued: p.queue.len,
+		Name: p.opts.Name, Size: len(p.places), Queued: p.turns + p.queue.len, AwaitingTurn: p.turns,
 		Calls: p.calls.Load(), Restarts: p.restarts,
 		Saturated: p.saturated, QueueTimeouts: p.queueTimeouts,
 	}

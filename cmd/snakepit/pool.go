@@ -44,9 +44,9 @@ func runPoolList(ctx context.Context, opts poolListOptions, out io.Writer) error
 			return err
 		}
 		return opts.output.write(out, pools, func(t *table) {
-			t.row("POOL", "READY", "BUSY", "QUEUED", "CALLS", "RESTARTS", "TRANSPORT")
+			t.row("POOL", "READY", "BUSY", "QUEUED", "FOR-TURN", "CALLS", "RESTARTS", "TRANSPORT")
 			for _, p := range pools {
-				t.row(p.Name, fmt.Sprintf("%d/%d", p.Ready, p.Size), p.Busy, p.Queued, p.Calls, p.Restarts, p.Transport)
+				t.row(p.Name, fmt.Sprintf("%d/%d", p.Ready, p.Size), p.Busy, p.Queued, p.AwaitingTurn, p.Calls, p.Restarts, p.Transport)
 			}
 		})
 	})

@@ -23,15 +23,19 @@ const (
 )
 
 type Pool struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Size          int32                  `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
-	Ready         int32                  `protobuf:"varint,3,opt,name=ready,proto3" json:"ready,omitempty"`
-	Busy          int32                  `protobuf:"varint,4,opt,name=busy,proto3" json:"busy,omitempty"`
-	Queued        int32                  `protobuf:"varint,5,opt,name=queued,proto3" json:"queued,omitempty"`
-	Calls         uint64                 `protobuf:"varint,6,opt,name=calls,proto3" json:"calls,omitempty"`
-	Restarts      uint64                 `protobuf:"varint,7,opt,name=restarts,proto3" json:"restarts,omitempty"`
-	Transport     string                 `protobuf:"bytes,8,opt,name=transport,proto3" json:"transport,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Size  int32                  `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	Ready int32                  `protobuf:"varint,3,opt,name=ready,proto3" json:"ready,omitempty"`
+	Busy  int32                  `protobuf:"varint,4,opt,name=busy,proto3" json:"busy,omitempty"`
+	// The number of calls that wait.
+	Queued    int32  `protobuf:"varint,5,opt,name=queued,proto3" json:"queued,omitempty"`
+	Calls     uint64 `protobuf:"varint,6,opt,name=calls,proto3" json:"calls,omitempty"`
+	Restarts  uint64 `protobuf:"varint,7,opt,name=restarts,proto3" json:"restarts,omitempty"`
+	Transport string `protobuf:"bytes,8,opt,name=transport,proto3" json:"transport,omitempty"`
+	// The number of those in queued that wait for the turn of their session; the
+	// others wait for a worker.
+	AwaitingTurn  int32 `protobuf:"varint,9,opt,name=awaiting_turn,json=awaitingTurn,proto3" json:"awaiting_turn,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -120,6 +124,13 @@ func (x *Pool) GetTransport() string {
 		return x.Transport
 	}
 	return ""
+}
+
+func (x *Pool) GetAwaitingTurn() int32 {
+	if x != nil {
+		return x.AwaitingTurn
+	}
+	return 0
 }
 
 type Worker struct {
@@ -710,7 +721,7 @@ var File_snakepit_v1_pool_proto protoreflect.FileDescriptor
 
 const file_snakepit_v1_pool_proto_rawDesc = "" +
 	"\n" +
-	"\x16snakepit/v1/pool.proto\x12\vsnakepit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19snakepit/v1/options.proto\"\xc0\x01\n" +
+	"\x16snakepit/v1/pool.proto\x12\vsnakepit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19snakepit/v1/options.proto\"\xe5\x01\n" +
 	"\x04Pool\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x05R\x04size\x12\x14\n" +
@@ -719,7 +730,8 @@ const file_snakepit_v1_pool_proto_rawDesc = "" +
 	"\x06queued\x18\x05 \x01(\x05R\x06queued\x12\x14\n" +
 	"\x05calls\x18\x06 \x01(\x04R\x05calls\x12\x1a\n" +
 	"\brestarts\x18\a \x01(\x04R\brestarts\x12\x1c\n" +
-	"\ttransport\x18\b \x01(\tR\ttransport\"\x93\x02\n" +
+	"\ttransport\x18\b \x01(\tR\ttransport\x12#\n" +
+	"\rawaiting_turn\x18\t \x01(\x05R\fawaitingTurn\"\x93\x02\n" +
 	"\x06Worker\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\tR\x04pool\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x1e\n" +
