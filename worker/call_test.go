@@ -294,12 +294,12 @@ func TestObserver(t *testing.T) {
 	cancel()
 	<-call.done
 	expect(`py "block" canceled`)
-	short, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-	defer cancel()
-	l := acquire(t, p, worker.Want{})
-	_, err := l.Call(short, &worker.Call{Tool: "block"})
-	l.Release()
-	wantErr(t, err, context.DeadlineExceeded)
+	short, expire := context.WithCancelCause(t.Context())
+	call = start(func() (*worker.Result, error) { return p.Execute(short, &worker.Call{Tool: "block"}) })
+	<-b.began
+	expire(context.DeadlineExceeded)
+	<-call.done
+	wantErr(t, call.err, context.DeadlineExceeded)
 	expect(`py "block" deadline`)
 	call = start(func() (*worker.Result, error) { return p.Execute(t.Context(), &worker.Call{Tool: "block"}) })
 	waitFor(t, func() bool { return len(b.began) > 0 })
