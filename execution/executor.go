@@ -15,8 +15,9 @@ import (
 type Affinity uint8
 
 const (
-	// Hint prefers that worker and takes any other if it is busy. A session
-	// whose worker keeps in-process objects for it waits for that worker.
+	// Hint prefers that worker and takes any other if it is busy. If the worker
+	// keeps in-process objects for the session, tools that use them, or may do
+	// so, wait for it.
 	Hint Affinity = iota
 	// StrictQueue waits for that worker.
 	StrictQueue
@@ -53,6 +54,7 @@ type Executor struct {
 
 	turns    *turns
 	bindings *bindings
+	localUse localUse
 }
 
 // Request is one call.
@@ -137,7 +139,7 @@ func (x *Executor) Execute(ctx context.Context, req Request) (*Result, error) {
 	}
 	defer mine.end()
 
-	c := &sessionCall{Request: req, admission: adm, readOnly: tool.ReadOnly, nested: mine.nested}
+	c := &sessionCall{Request: req, tool: tool, admission: adm, readOnly: tool.ReadOnly, nested: mine.nested}
 	c.watchChunks()
 	for attempt := 0; ; attempt++ {
 		res, err := x.inSession(ctx, c)
@@ -154,6 +156,7 @@ func (x *Executor) Execute(ctx context.Context, req Request) (*Result, error) {
 // sessionCall is a request that has its session's turn.
 type sessionCall struct {
 	Request
+	tool      worker.Tool
 	admission *worker.Admission
 	readOnly  bool
 	nested    bool // part of another call of the session
@@ -240,6 +243,7 @@ func (x *Executor) attempt(ctx context.Context, c *sessionCall, sess *session.Se
 		return nil, err
 	}
 	held.local = res.Local
+	x.localUse.observe(c.Pool.Name(), c.tool, res)
 
 	after := sess
 	put, drop := host.seal()
@@ -295,7 +299,7 @@ func (x *Executor) acquire(ctx context.Context, c *sessionCall, sess *session.Se
 		// It cannot insist on the worker that runs the call it is part of.
 	case c.Affinity == StrictFailFast:
 		want.Mode = worker.RequireNow
-	case c.Affinity == StrictQueue, bound.local:
+	case c.Affinity == StrictQueue, bound.local && x.localUse.needed(c.Pool.Name(), c.tool):
 		want.Mode = worker.Require
 	}
 	lease, err := c.admission.Acquire(ctx, want)
@@ -362,9 +366,10 @@ func (x *Executor) commit(ctx context.Context, c *sessionCall, lease *worker.Lea
 
 // bind records what a worker holds after a call it answered. What a guest left
 // in another worker than the session's is dropped: nothing would ever look for
-// it there.
+// it there. So is what a call left elsewhere whose session has objects in its
+// worker: the session stays with them.
 func (x *Executor) bind(held binding, guest bool) {
-	if old := x.bindings.get(held.key); guest && old.ref != (worker.Ref{}) && old.ref != held.ref {
+	if old := x.bindings.get(held.key); (guest || old.local) && old.ref != (worker.Ref{}) && old.ref != held.ref {
 		x.poolForget(held)
 		return
 	}

@@ -68,6 +68,7 @@ func openPool(t testing.TB, pool func(*house) worker.PoolOptions, change func(*e
 			h.forgotten = append(h.forgotten, sessions...)
 		},
 	}
+	h.fake.Tools = append(h.fake.Tools, h.localTools()...)
 	var err error
 	if h.sessions, err = session.New(memstore.New(), &session.Options{MaxSessions: -1, SweepInterval: -1}); err != nil {
 		t.Fatal(err)

@@ -128,6 +128,9 @@ type Tool struct {
 	Streams bool `json:"streams,omitempty"`
 	// Session says that the tool takes the session.
 	Session bool `json:"session,omitempty"`
+	// Local says whether the tool uses the in-process objects of its session;
+	// nil if it has not been declared.
+	Local *bool `json:"local,omitempty"`
 }
 
 // Call is one execution of a tool.
@@ -195,6 +198,9 @@ type Result struct {
 	Change *StateChange
 	// Local says that the worker keeps in-process objects for the session.
 	Local bool
+	// LocalUnused says that the call did not look at them; a worker that does
+	// not watch for that leaves it false.
+	LocalUnused bool
 }
 
 // StateChange is a patch of a session's variables, by top-level key.

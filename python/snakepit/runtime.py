@@ -339,7 +339,8 @@ class Runtime:
                 # First of all: whatever becomes of the call, the host relies on it.
                 held = self._sessions.open(state, message.special)
                 readonly = state.get("readonly", False) or (tool is not None and tool.readonly)
-                call.session = Session(state["id"], held, readonly, call.exchange)
+                local = None if tool is None else tool.local
+                call.session = Session(state["id"], held, readonly, call.exchange, local)
             if tool is None:
                 raise _NoTool
             if tool.streams and not call.stream:
@@ -374,6 +375,7 @@ class Runtime:
         text, parts = codec.encode(value)
         session, change, local = call.session, None, b""
         if session is not None:
+            held = session._held
             under_way = call.seal()
             if under_way is not None:
                 # It is the end of another thread's work, not a message, that is
@@ -384,7 +386,7 @@ class Runtime:
                 change = session._change()
             except ReadOnlyError as e:
                 raise Failed(e) from None
-            local = b',"local":true' if session.local else b',"local":false'
+            local = b',"local":%b,"local_used":%b' % (_bool(held.local), _bool(session._local_used))
         header = b'{"jsonrpc":"2.0","id":%d,"result":{"value":%b%b%b%b}}' % (
             call.number, text, _parts_field(parts), _change_field(change), local,
         )  # fmt: skip
@@ -454,6 +456,10 @@ def _decode_args(tool: Tool, args: dict, parts: list) -> dict:
         except RecursionError:
             raise InvalidArguments(f"argument {name!r} of tool {tool.name!r} is nested too deeply", name) from None
     return decoded
+
+
+def _bool(value: object) -> bytes:
+    return b"true" if value else b"false"
 
 
 def _parts_field(parts: list) -> bytes:

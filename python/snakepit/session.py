@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, MutableMapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from . import codec
+from . import cached, codec
 from .errors import ReadOnlyError, SessionError, Unencodable
 from .programs import ProgramInfo, Programs
+
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 _MISSING = object()
 _IMMUTABLE = frozenset((str, int, float, bool, type(None)))
@@ -45,6 +51,7 @@ class Held:
 
     __slots__ = (
         "incarnation", "version", "pending", "values", "special", "programs", "labels", "metadata", "local",
+        "cache", "states",
     )  # fmt: skip
 
     def __init__(self, incarnation: str, version: int) -> None:
@@ -57,11 +64,14 @@ class Held:
         self.labels: Mapping = {}
         self.metadata: Mapping = {}
         self.local: dict = {}
+        self.cache = cached.Cache()
+        self.states = 0  # counts them as they follow one another here
 
     def load(self, params: dict, special: bool) -> None:
         """Replace the state by what came with a call."""
         self.version = params["version"]
         self.pending = False
+        self.states += 1
         self.values = params["vars"] or {}
         self.special = special
         self.programs = {p["name"]: ProgramInfo(p) for p in params.get("programs") or ()}
@@ -225,6 +235,14 @@ class Vars(MutableMapping):
 
     def _change(self, held: Held) -> Change:
         """What differs from the state before the call. Raises Unencodable."""
+        change = self._difference(held)
+        changed = change.set
+        if changed and self._readonly:
+            name = next(iter(changed))
+            raise ReadOnlyError(f"session.vars[{name!r}] was changed inside in a read-only call")
+        return change
+
+    def _difference(self, held: Held) -> Change:
         touched, deleted = dict(self._touched), set(self._deleted)
         changed = {}
         for name, value in touched.items():
@@ -232,10 +250,15 @@ class Vars(MutableMapping):
             before = held.values.get(name, _MISSING)
             if before is _MISSING or text != _text_of(before, held.special, name):
                 changed[name] = text
-        if changed and self._readonly:
-            name = next(iter(changed))
-            raise ReadOnlyError(f"session.vars[{name!r}] was changed inside in a read-only call")
         return Change(changed, sorted(deleted.difference(changed)))
+
+    def _text(self, held: Held, name: str) -> bytes | None:
+        """The text of a variable as this call sees it; None if there is none."""
+        if name in self._touched:
+            return encode_var(name, self._touched[name])
+        if name in self._deleted or name not in held.values:
+            return None
+        return _text_of(held.values[name], held.special, name)
 
 
 def _text_of(before: object, special: bool, name: str) -> bytes | None:
@@ -266,14 +289,20 @@ class Session:
         a dict for objects of this process (a parsed model, an open
         connection): it stays as long as this worker holds the session and is
         gone afterwards. It is not committed, not rolled back and not moved.
+        While there is something in it, calls of tools that use it wait for
+        this worker.
+    ``cached(key, make)``
+        a value that can be made from the state, kept as long as it fits
     ``id``, ``labels``, ``metadata``, ``readonly``
         what the host says of the session and this call
     """
 
-    __slots__ = ("_held", "_id", "_readonly", "_vars", "_programs")
+    __slots__ = ("_held", "_id", "_readonly", "_vars", "_programs", "_local", "_local_used")
 
-    def __init__(self, id: str, held: Held, readonly: bool, exchange) -> None:
+    def __init__(self, id: str, held: Held, readonly: bool, exchange, local: bool | None = None) -> None:
         self._id = id
+        self._local = local  # what the tool has declared
+        self._local_used = False
         self._held = held
         self._readonly = readonly
         self._vars = Vars(held, readonly)
@@ -297,7 +326,49 @@ class Session:
 
     @property
     def local(self) -> dict:
+        if self._local is False:
+            raise SessionError("this tool is declared with local=False; it has no session.local")
+        self._local_used = True
         return self._held.local
+
+    def cached(
+        self,
+        key: Hashable,
+        make: Callable[[], T],
+        *,
+        vars: Iterable[str] | None = None,
+        programs: Iterable[str] | None = None,
+    ) -> T:
+        """What make() returns, kept in this worker until the state changes.
+
+        ``session.cached("pattern", lambda: re.compile(session.vars["pattern"]))``
+        runs make once in each worker and again whenever the variables or
+        programs of the session have changed, here or anywhere. With ``vars=``
+        and ``programs=``, lists of names, only changes of these count. Unlike
+        session.local it holds up no call.
+
+        A value made after this call has changed the state is kept only if it
+        names what it depends on. Do not change a value that is kept.
+        """
+        held = self._vars._held
+        if held is None:
+            raise SessionError("session.cached was used after its call had ended")
+        if vars is None and programs is None:
+            return held.cache.get(key, self._state, make)
+        on_vars, on_programs = cached.names(vars, "vars"), cached.names(programs, "programs")
+
+        def basis() -> Hashable:
+            texts = [cached.digest(self._vars._text(held, name)) for name in on_vars]
+            sums = [self._programs.info(name).sha256 if name in self._programs else None for name in on_programs]
+            return (on_vars, on_programs, *texts, *sums)
+
+        return held.cache.get(key, basis, make)
+
+    def _state(self) -> int | None:
+        """The number of the state, None if this call has changed it."""
+        if self._programs._changed or self._vars._difference(self._held):
+            return None
+        return self._held.states
 
     @property
     def labels(self) -> Mapping[str, str]:
@@ -325,6 +396,7 @@ class Session:
         if self._programs._changed:
             held.programs = self._programs._table
         held.pending = bool(change) or self._programs._changed
+        held.states += held.pending
 
     def _end(self) -> None:
         """Make further use of the variables an error."""

@@ -20,6 +20,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 
 from . import codec
+from .cached import Cache
 from .calls import Call, current_call, params_json
 from .errors import HostError, type_name
 from .session import Held, encode_var
@@ -35,7 +36,7 @@ class Session:
     ``vars`` and ``programs`` are plain dicts of what is committed: set them
     up before a call, look at them after it. A tool that raises, or a stream
     that is not read to its end, leaves them unchanged. ``local`` lives as long
-    as this object. ``last_change`` is what the last call changed in vars, as
+    as this object, and so does what is cached. ``last_change`` is what the last call changed in vars, as
     ``{"set": {...}, "unset": [...]}``, or None if that was nothing.
     """
 
@@ -56,6 +57,9 @@ class Session:
         self.metadata = dict(metadata or {})
         self.readonly = readonly
         self.local: dict = {}
+        self._cache = Cache()
+        self._state = ""  # the one of the last call, and how many there were
+        self._states = 0
         self.last_change: dict | None = None
         self._content_types: dict[str, str] = {}
 
@@ -140,7 +144,7 @@ class _Run:
         self._call = Call(self, 1, params, lambda: None)
         if session is not None:
             readonly = session.readonly or tool.readonly
-            self._call.session = _Session(session.id, self._held(session), readonly, self._call.exchange)
+            self._call.session = _Session(session.id, self._held(session), readonly, self._call.exchange, tool.local)
         args = {name: _round_trip(value, f"argument {name!r}") for name, value in args.items()}
         self.function = tool.bind(args, self._call.session)
         self._context.run(current_call.set, self._call)
@@ -159,6 +163,12 @@ class _Run:
         }
         held.load(state, special=True)
         held.local = session.local
+        held.cache = session._cache
+        now = repr(state)  # in which 1, 1.0 and True differ
+        if session._state != now:
+            session._state = now
+            session._states += 1
+        held.states = session._states
         return held
 
     def _entry(self, name: str) -> dict:

@@ -20,7 +20,7 @@ _ANY = object  # in place of a type hint
 _definitions: list[Tool] = []
 
 
-def tool(function=None, /, *, name: str | None = None, readonly: bool = False, idempotent: bool = False):
+def tool(function=None, /, *, name: str | None = None, readonly: bool = False, idempotent: bool = False, local: bool | None = None):
     """Make a function a tool that the host can call by name.
 
     Works on plain, async, generator and async generator functions, as
@@ -32,6 +32,10 @@ def tool(function=None, /, *, name: str | None = None, readonly: bool = False, i
         the tool never changes its session; its calls may overlap others
     ``idempotent``
         the tool may be run again if a worker dies while running it
+    ``local``
+        False: the tool never uses session.local, and its calls need not wait
+        for the worker that keeps such objects; True: it does use it, if only
+        now and then. Without either, what it was seen to do counts.
 
     The parameters' type hints are checked in every call and given to callers
     as a JSON Schema. A parameter named ``session``, or with the type
@@ -39,7 +43,7 @@ def tool(function=None, /, *, name: str | None = None, readonly: bool = False, i
     """
 
     def define(function):
-        made = Tool(function, name, readonly, idempotent)
+        made = Tool(function, name, readonly, idempotent, local)
         function.__snakepit_tool__ = made
         _definitions.append(made)
         return function
@@ -85,7 +89,14 @@ class _Parameter:
 class Tool:
     """A function the worker offers."""
 
-    def __init__(self, function: Callable, name: str | None, readonly: bool, idempotent: bool) -> None:
+    def __init__(
+        self,
+        function: Callable,
+        name: str | None = None,
+        readonly: bool = False,
+        idempotent: bool = False,
+        local: bool | None = None,
+    ) -> None:
         inner = function
         while hasattr(inner, "__wrapped__"):  # functools.wraps
             inner = inner.__wrapped__
@@ -97,6 +108,7 @@ class Tool:
         self.qualname = inner.__qualname__
         self.readonly = readonly
         self.idempotent = idempotent
+        self.local = local
         flags = inner.__code__.co_flags
         self.is_coroutine = bool(flags & (_COROUTINE | _ITERABLE_COROUTINE))  # async, or types.coroutine
         self.streams = bool(flags & (_GENERATOR | _ASYNC_GENERATOR)) and not self.is_coroutine
@@ -184,7 +196,7 @@ class Tool:
             parameters["required"] = required
         parameters["additionalProperties"] = False if self._extra is None else self._extra.schema or True
         schema.hoist_definitions(parameters)
-        return {
+        described = {
             "name": self.name,
             "doc": _clean(self._inner.__doc__),
             "parameters": parameters,
@@ -193,6 +205,9 @@ class Tool:
             "streams": self.streams,
             "session": self.takes_session,
         }
+        if self.local is not None:
+            described["local"] = self.local
+        return described
 
     # -- one call
 

@@ -31,6 +31,12 @@ class PageTest(unittest.TestCase):
                 names[name]()
         session = testing.Session(vars={"pattern": "a+b"})
         self.assertTrue(testing.call(names["matches"], session=session, text="xaab"))
+        session.vars["pattern"] = "c"
+        self.assertFalse(testing.call(names["matches"], session=session, text="xaab"))
+        session = testing.Session(programs={"log": b"1\n2\n"})
+        for lines in (b"1\n2\n", b"", b""):
+            session.programs["log"] = lines
+            self.assertEqual(testing.call(names["count_lines"], session=session), len(lines) // 2)
         testing.call(names["drop"], session=session, name="nothing")
         self.assertEqual(testing.call(names["draw"], points=[{"x": 1}]), "line of 1")
         with self.assertRaises(Exception) as caught:

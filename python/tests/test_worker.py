@@ -300,7 +300,7 @@ class StreamTest(WorkerTest):
     def test_a_change_comes_at_the_end(self):
         code = "session.vars['a'] = 1; yield 1; session.vars['b'] = 2"
         chunks, answer = self.worker.stream("run_stream", {"code": code}, session=state(1, {}))
-        self.assertEqual(answer.result, {"value": None, "change": {"set": {"a": 1, "b": 2}, "unset": []}, "local": False})
+        self.assertEqual(answer.result, {"value": None, "change": {"set": {"a": 1, "b": 2}, "unset": []}, "local": False, "local_used": False})
 
 
 class SessionTest(WorkerTest):
@@ -313,12 +313,12 @@ class SessionTest(WorkerTest):
     def test_remember(self):
         answer = self.worker.call("remember", {"text": "milk"}, session=state(1, {}))
         self.assertEqual(
-            answer.result, {"value": {"count": 1}, "change": {"set": {"notes": ["milk"]}, "unset": []}, "local": False}
+            answer.result, {"value": {"count": 1}, "change": {"set": {"notes": ["milk"]}, "unset": []}, "local": False, "local_used": False}
         )
         answer = self.worker.call("remember", {"text": "eggs"}, session=state(2))
         self.assertEqual(answer.result["change"], {"set": {"notes": ["milk", "eggs"]}, "unset": []})
         answer = self.worker.call("recall", session=state(3))
-        self.assertEqual(answer.result, {"value": ["milk", "eggs"], "local": False})
+        self.assertEqual(answer.result, {"value": ["milk", "eggs"], "local": False, "local_used": False})
 
     def test_state_missing(self):
         self.assertEqual(self.worker.call("recall", session=state(1)).code, -32003)
@@ -347,12 +347,12 @@ class SessionTest(WorkerTest):
             "del session.vars['notes']; return object()",
         ):
             self.assertIn(self.run_in(state(1), code).code, (-32001, -32004))
-            self.assertEqual(self.run_in(state(1), "return dict(session.vars)").result, {"value": {"notes": ["a"]}, "local": False})
+            self.assertEqual(self.run_in(state(1), "return dict(session.vars)").result, {"value": {"notes": ["a"]}, "local": False, "local_used": False})
 
     def test_local(self):
         answer = self.run_in(state(1, {}), "session.local['lock'] = threading.Lock()")
-        self.assertEqual(answer.result, {"value": None, "local": True})
-        self.assertEqual(self.run_in(state(1), "return list(session.local)").result, {"value": ["lock"], "local": True})
+        self.assertEqual(answer.result, {"value": None, "local": True, "local_used": True})
+        self.assertEqual(self.run_in(state(1), "return list(session.local)").result, {"value": ["lock"], "local": True, "local_used": True})
         self.assertEqual(self.run_in(state(5, {}), "return list(session.local)").value(), ["lock"])
         self.assertFalse(self.run_in(state(5), "session.local.clear()").result["local"])
         self.run_in(state(5), "session.local['x'] = 1")
@@ -378,7 +378,7 @@ class SessionTest(WorkerTest):
         vars = {"t": {"$datetime": "2026-01-31T12:30:00+00:00"}, "n": {"$float": "NaN"}, "$date": {"$object": {"$date": 1}}}
         code = "return [type(session.vars[k]).__name__ for k in ('t', 'n', '$date')]"
         answer = self.run_in(state(1, vars), code)
-        self.assertEqual(answer.result, {"value": ["datetime", "float", "dict"], "local": False})
+        self.assertEqual(answer.result, {"value": ["datetime", "float", "dict"], "local": False, "local_used": False})
         answer = self.run_in(state(1), "session.vars['copy'] = [session.vars['t'], session.vars['$date']]")
         self.assertEqual(answer.result["change"]["set"], {"copy": [vars["t"], vars["$date"]]})
 

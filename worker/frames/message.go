@@ -30,6 +30,8 @@ type payload struct {
 	parts  []int
 	change *worker.StateChange
 	local  bool
+	// localUnused: the worker has said so.
+	localUnused bool
 }
 
 // parse reads a header. On an error the message says as much as was found
@@ -83,6 +85,8 @@ func (p *payload) read(s *jsontext.Scanner) {
 				p.readChange(s)
 			case "local":
 				p.local = string(s.Value()) == "true"
+			case "local_used":
+				p.localUnused = string(s.Value()) == "false"
 			default:
 				s.Value()
 			}
@@ -155,7 +159,8 @@ func (m *message) result() (*worker.Result, error) {
 	if err != nil {
 		return nil, malformed(err)
 	}
-	res := &worker.Result{Value: m.payload.value, Attachments: parts, Change: m.payload.change, Local: m.payload.local}
+	res := &worker.Result{Value: m.payload.value, Attachments: parts, Change: m.payload.change,
+		Local: m.payload.local, LocalUnused: m.payload.localUnused}
 	if res.Value == nil {
 		res.Value = null
 	}

@@ -20,6 +20,8 @@ type Invocation struct {
 	ctx     context.Context
 	gate    *gate // nil if the call has no host
 	parts   [][]byte
+	// localUsed: the tool has asked for Local.
+	localUsed bool
 }
 
 // Context ends when the call is cancelled or the worker is gone. A tool that
@@ -84,7 +86,10 @@ func (inv *Invocation) Vars() map[string]json.RawMessage {
 }
 
 // Local are the in-process objects of the session.
-func (inv *Invocation) Local() map[string]any { return inv.state.local }
+func (inv *Invocation) Local() map[string]any {
+	inv.localUsed = true
+	return inv.state.local
+}
 
 // Host is where the tool may ask the host; it refuses everything if the call
 // has none, and everything that is asked after the tool has returned.
@@ -143,7 +148,7 @@ func (inv *Invocation) run(tool Tool) (*worker.Result, error) {
 	res := &worker.Result{Value: raw, Attachments: inv.parts}
 	if inv.state != nil {
 		res.Change = inv.state.change()
-		res.Local = len(inv.state.local) > 0
+		res.Local, res.LocalUnused = len(inv.state.local) > 0, !inv.localUsed
 	}
 	return res, nil
 }

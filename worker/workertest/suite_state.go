@@ -159,8 +159,8 @@ func (s suite) localObjects(t *testing.T) {
 		t.Helper()
 		var out struct{ Count int }
 		res := do(t, conn, &worker.Call{Tool: "hold", Session: state}, &out)
-		if out.Count != want || !res.Local || res.Change != nil {
-			t.Errorf("hold is %d, want %d; local is %v, change %+v", out.Count, want, res.Local, res.Change)
+		if out.Count != want || !res.Local || res.LocalUnused || res.Change != nil {
+			t.Errorf("hold is %d, want %d; local is %v, not used %v, change %+v", out.Count, want, res.Local, res.LocalUnused, res.Change)
 		}
 	}
 	if res := do(t, conn, &worker.Call{Tool: "recall", Session: fullState(1, `{}`)}, nil); res.Local {
@@ -169,8 +169,8 @@ func (s suite) localObjects(t *testing.T) {
 	hold(heldState(1), 1)
 	hold(heldState(1), 2)
 	hold(fullState(2, `{}`), 3) // variables are replaced, objects stay
-	if res := do(t, conn, &worker.Call{Tool: "recall", Session: heldState(2)}, nil); !res.Local {
-		t.Error("the session's local objects are not mentioned by a call that did not use them")
+	if res := do(t, conn, &worker.Call{Tool: "recall", Session: heldState(2)}, nil); !res.Local || !res.LocalUnused {
+		t.Errorf("a call that did not use the session's local objects: there are some %v, not used %v", res.Local, res.LocalUnused)
 	}
 	reborn := fullState(1, `{}`)
 	reborn.Incarnation = another
