@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -28,6 +29,10 @@ func TestMain(m *testing.M) {
 // directory of its own; beside the usual commands it may use those of scriptCommands.
 func TestScripts(t *testing.T) {
 	python := testenv.Python(t)
+	// Whoever started the tests may ignore SIGHUP, as nohup does, and a program inherits that: a script could not send it.
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	t.Cleanup(func() { signal.Stop(hangups) })
 	tools, err := filepath.Abs("../../test/script/tools/tools.py")
 	if err != nil {
 		t.Fatal(err)
