@@ -22,16 +22,18 @@ const answerGrace = 5 * time.Second
 // callOptions are shared by call and stream.
 type callOptions struct {
 	remote
-	call  client.Call
-	args  string
-	bytes pairs
-	file  string
-	stdin io.Reader
+	output output
+	call   client.Call
+	args   string
+	bytes  pairs
+	file   string
+	stdin  io.Reader
 }
 
 func (o *callOptions) register(flags *pflag.FlagSet, e env) {
 	o.stdin = e.stdin
 	o.remote.register(flags, e)
+	o.output.registerText(flags, "what the tool returned, alone", "with the worker, the state version and the correlation id; bytes as {\"$bytes\": \"base64\"}")
 	flags.StringVar(&o.call.Session, "session", "", "`ID` of the session to run in; created if it does not exist")
 	flags.BoolVar(&o.call.MustExist, "must-exist", false, "fail if the session does not exist")
 	flags.StringVar(&o.call.Pool, "pool", "", "`NAME` of the pool; the first one by default")
@@ -86,7 +88,7 @@ func runCall(ctx context.Context, opts callOptions, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		text, err := printable(res.Value, res.Attachments)
+		text, err := opts.print(res)
 		if err != nil {
 			return err
 		}
@@ -96,6 +98,27 @@ func runCall(ctx context.Context, opts callOptions, out io.Writer) error {
 		_, err = out.Write(text)
 		return err
 	})
+}
+
+// answerJSON is what is known of the answer of a call.
+type answerJSON struct {
+	Result        json.RawMessage `json:"result"`
+	Worker        string          `json:"worker"`
+	StateVersion  uint64          `json:"state_version,omitzero"`
+	Position      string          `json:"position,omitempty"`
+	CorrelationID string          `json:"correlation_id"`
+}
+
+// print is how the answer of a call is written.
+func (o *callOptions) print(res *client.Result) ([]byte, error) {
+	if o.output != outputJSON {
+		return printable(res.Value, res.Attachments)
+	}
+	value, err := complete(res.Value, res.Attachments)
+	if err != nil {
+		return nil, err
+	}
+	return jsonLine(answerJSON{value, res.Worker, res.StateVersion, res.Position, res.CorrelationID})
 }
 
 // run prepares the call and gives it to f.
@@ -155,11 +178,9 @@ func printable(value json.RawMessage, attachments [][]byte) ([]byte, error) {
 	if raw, ok := (&client.Chunk{Value: value, Attachments: attachments}).Bytes(); ok {
 		return raw, nil
 	}
-	if len(attachments) > 0 {
-		var err error
-		if value, err = inlineBytes(value, attachments); err != nil {
-			return nil, err
-		}
+	value, err := complete(value, attachments)
+	if err != nil {
+		return nil, err
 	}
 	var line bytes.Buffer
 	if err := json.Compact(&line, value); err != nil {
@@ -167,4 +188,21 @@ func printable(value json.RawMessage, attachments [][]byte) ([]byte, error) {
 	}
 	line.WriteByte('\n')
 	return line.Bytes(), nil
+}
+
+// complete returns a value that holds its bytes itself.
+func complete(value json.RawMessage, attachments [][]byte) (json.RawMessage, error) {
+	if len(attachments) == 0 {
+		return value, nil
+	}
+	return inlineBytes(value, attachments)
+}
+
+// jsonLine encodes v on one line, markup characters as they are.
+func jsonLine(v any) ([]byte, error) {
+	var line bytes.Buffer
+	enc := json.NewEncoder(&line)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return line.Bytes(), err
 }

@@ -88,3 +88,25 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 	}
 	visit(newRoot(env{}))
 }
+
+// Programs read what any command answers that asks a server.
+func TestEveryClientCommandHasAForm(t *testing.T) {
+	clients := 0
+	root := newRoot(env{})
+	for _, words := range commands(root) {
+		cmd, _, err := root.Find(words)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cmd.Flags().Lookup("server") == nil {
+			continue
+		}
+		clients++
+		if cmd.Flags().Lookup("output") == nil {
+			t.Errorf("%s has no --output", cmd.CommandPath())
+		}
+	}
+	if clients < 15 {
+		t.Errorf("only %d commands have --server", clients)
+	}
+}

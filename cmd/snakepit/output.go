@@ -19,6 +19,7 @@ type output string
 
 const (
 	outputTable output = "table"
+	outputText  output = "text" // for commands whose answer is data, no table
 	outputJSON  output = "json"
 )
 
@@ -28,6 +29,13 @@ func (o *output) register(flags *pflag.FlagSet, e env) {
 		*o = output(text) // checked when it is used, for a wrong one must not spoil other commands
 	}
 	flags.Var(o, "output", "form of the answer: table or json ("+outputVariable+")")
+}
+
+// registerText is register for a command that prints data as it is. The environment does not apply: what scripts do with
+// the data is not to depend on it.
+func (o *output) registerText(flags *pflag.FlagSet, text, json string) {
+	*o = outputText
+	flags.Var(o, "output", "form of the answer: text ("+text+") or json ("+json+")")
 }
 
 func (o *output) String() string { return string(*o) }
@@ -42,8 +50,8 @@ func (o *output) Set(text string) error {
 func (o *output) Type() string { return "FORM" }
 
 func (o *output) check() error {
-	if *o != outputTable && *o != outputJSON {
-		return fmt.Errorf("%q is not a form of output: use table or json", *o)
+	if *o != outputTable && *o != outputText && *o != outputJSON {
+		return fmt.Errorf("%q is not a form of output: use table (or text) or json", *o)
 	}
 	return nil
 }
@@ -78,6 +86,9 @@ func (t *table) row(cells ...any) {
 	}
 	fmt.Fprintln(t.w, strings.TrimRight(strings.Join(texts, "\t"), "\t"))
 }
+
+// line writes a line of its own, beside all columns.
+func (t *table) line(text string) { fmt.Fprintln(t.w, plain(text)) }
 
 // plain replaces control characters, which could forge lines or drive the terminal; texts of sessions come from anyone.
 func plain(s string) string {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -120,6 +121,7 @@ func newProgramsGet(e env) *cobra.Command {
 		},
 	}
 	opts.remote.register(cmd.Flags(), e)
+	opts.output.registerText(cmd.Flags(), "the bytes", "with what is known of them, and as base64 unless they go to a file")
 	cmd.Flags().StringVarP(&opts.file, "output-file", "o", "", "write to `FILE` instead of standard output")
 	return cmd
 }
@@ -131,7 +133,10 @@ func runProgramsGet(ctx context.Context, opts programOptions, out io.Writer) err
 			return err
 		}
 		defer content.Close()
-		if opts.file != "" {
+		var data bytes.Buffer // 64 MiB at most
+		to := out
+		switch {
+		case opts.file != "":
 			file, err := os.Create(opts.file)
 			if err != nil {
 				return err
@@ -141,16 +146,24 @@ func runProgramsGet(ctx context.Context, opts programOptions, out io.Writer) err
 					err = closeErr
 				}
 			}()
-			out = file
+			to = file
+		case opts.output == outputJSON:
+			to = &data
 		}
-		n, err := io.Copy(out, content)
+		n, err := io.Copy(to, content)
 		if err != nil {
 			return err
 		}
 		if n != p.Size {
 			return fmt.Errorf("program %q of session %q: %w: received %d of %d bytes", opts.name, opts.session, io.ErrUnexpectedEOF, n, p.Size)
 		}
-		return nil
+		if opts.output != outputJSON {
+			return nil
+		}
+		return writeJSON(out, struct {
+			*client.Program
+			Data []byte `json:"data,omitempty"`
+		}{p, data.Bytes()})
 	})
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"os"
 
@@ -35,13 +36,13 @@ value; if the tool raises or the stream is interrupted, nothing is.
 func runStream(ctx context.Context, opts callOptions, out io.Writer) error {
 	return opts.run(ctx, func(ctx context.Context, c *client.Client, call client.Call) error {
 		if opts.file == "" {
-			return printStream(ctx, c, call, out)
+			return opts.printStream(ctx, c, call, out)
 		}
 		file, err := os.Create(opts.file)
 		if err != nil {
 			return err
 		}
-		err = printStream(ctx, c, call, file)
+		err = opts.printStream(ctx, c, call, file)
 		if closeErr := file.Close(); err == nil {
 			err = closeErr
 		}
@@ -49,7 +50,10 @@ func runStream(ctx context.Context, opts callOptions, out io.Writer) error {
 	})
 }
 
-func printStream(ctx context.Context, c *client.Client, call client.Call, out io.Writer) error {
+func (o *callOptions) printStream(ctx context.Context, c *client.Client, call client.Call, out io.Writer) error {
+	if o.output == outputJSON {
+		return o.printChunks(ctx, c, call, out)
+	}
 	for chunk, err := range c.Stream(ctx, call) {
 		if err != nil {
 			return err
@@ -63,4 +67,29 @@ func printStream(ctx context.Context, c *client.Client, call client.Call, out io
 		}
 	}
 	return nil
+}
+
+// printChunks prints each chunk as {"chunk": value}, and last what is known of the whole, as call does.
+func (o *callOptions) printChunks(ctx context.Context, c *client.Client, call client.Call, out io.Writer) error {
+	res, err := c.StreamFunc(ctx, call, func(chunk *client.Chunk) error {
+		value, err := complete(chunk.Value, chunk.Attachments)
+		if err != nil {
+			return err
+		}
+		line, err := jsonLine(map[string]json.RawMessage{"chunk": value})
+		if err != nil {
+			return err
+		}
+		_, err = out.Write(line)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	line, err := o.print(res)
+	if err != nil {
+		return err
+	}
+	_, err = out.Write(line)
+	return err
 }

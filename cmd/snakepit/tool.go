@@ -14,7 +14,7 @@ func newTool(e env) *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "tool",
 		Short: "Look at the tools that are served",
-	}, newToolList(e))
+	}, newToolList(e), newToolShow(e))
 }
 
 type toolListOptions struct {
