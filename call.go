@@ -1,6 +1,10 @@
 package snakepit
 
-import "time"
+import (
+	"time"
+
+	"github.com/snakepit-go/snakepit/worker"
+)
 
 // CallOption changes one call.
 type CallOption func(*callOptions)
@@ -13,6 +17,7 @@ type callOptions struct {
 	attachments   [][]byte
 	idempotent    bool
 	mustExist     bool
+	onConflict    OnConflict
 }
 
 // InPool runs the call in the pool of that name instead of the default one.
@@ -33,6 +38,28 @@ func WithTimeout(d time.Duration) CallOption { return func(o *callOptions) { o.t
 // MustExist makes a call in a session that does not exist fail with
 // session.ErrNotFound instead of creating it.
 func MustExist() CallOption { return func(o *callOptions) { o.mustExist = true } }
+
+// OnConflict says what becomes of a call if another write has changed variables
+// of its session that it has read or written.
+type OnConflict = worker.OnConflict
+
+// The ways to treat a conflict; without one, a call is treated as its tool says,
+// or ignores conflicts.
+const (
+	// ConflictIgnore lets the last writer win, for each variable; what was
+	// overwritten is told in Result.Overwritten.
+	ConflictIgnore = worker.Ignore
+	// ConflictFail ends the call with session.ErrStateConflict; nothing is
+	// committed.
+	ConflictFail = worker.Fail
+	// ConflictRetry runs the tool again on the newer state, up to five times,
+	// and then ends the call as ConflictFail does. A stream that has delivered
+	// a chunk is not run again.
+	ConflictRetry = worker.Retry
+)
+
+// WithOnConflict replaces what the tool says about conflicts.
+func WithOnConflict(c OnConflict) CallOption { return func(o *callOptions) { o.onConflict = c } }
 
 // WithCorrelationID sets the id that marks the call's log records here and in
 // Python. Without it, the context's is used or a new one made.

@@ -262,6 +262,9 @@ func (e *Engine) run(ctx context.Context, sessionID, tool string, args any, onCh
 }
 
 func (e *Engine) execute(ctx context.Context, sessionID, tool string, args any, onChunk func(worker.Chunk) error, o *callOptions) (*Result, error) {
+	if !o.onConflict.Valid() {
+		return nil, &session.InvalidError{Field: "on conflict", Reason: fmt.Sprintf("is %q: say ignore, fail or retry", o.onConflict)}
+	}
 	p, err := e.pool(o.pool)
 	if err != nil {
 		return nil, err
@@ -285,11 +288,12 @@ func (e *Engine) execute(ctx context.Context, sessionID, tool string, args any, 
 	defer cancel()
 
 	res, err := e.executor.Execute(ctx, execution.Request{
-		Pool:      p.Pool,
-		Session:   sessionID,
-		CallID:    o.callID,
-		Affinity:  p.config.Affinity,
-		MustExist: o.mustExist,
+		Pool:       p.Pool,
+		Session:    sessionID,
+		CallID:     o.callID,
+		Affinity:   p.config.Affinity,
+		MustExist:  o.mustExist,
+		OnConflict: o.onConflict,
 		Call: worker.Call{
 			CorrelationID: o.correlationID,
 			Tool:          tool,
@@ -302,7 +306,7 @@ func (e *Engine) execute(ctx context.Context, sessionID, tool string, args any, 
 	if err != nil {
 		return nil, fmt.Errorf("execute %s: %w", tool, err)
 	}
-	result := &Result{Value: res.Value, Attachments: res.Attachments, Worker: res.Worker}
+	result := &Result{Value: res.Value, Attachments: res.Attachments, Worker: res.Worker, Overwritten: res.Overwritten}
 	if res.Session != nil {
 		result.StateVersion = res.Session.StateVersion()
 		result.Position = res.Session.Position()

@@ -26,6 +26,10 @@ type Result struct {
 	StateVersion uint64
 	// Position, given to a read, makes it include what this call wrote.
 	Position string
+	// Overwritten are the variables of the session that the call set or unset
+	// although another write had changed them since the call got them. The
+	// values of that write are lost.
+	Overwritten []string
 }
 
 // Chunk is one value of a stream.

@@ -35,6 +35,10 @@ type Call struct {
 	// ID names a call in a session: once it has committed, a repetition ends
 	// with session.ErrAlreadyCommitted.
 	ID string
+	// OnConflict is "ignore", "fail" or "retry": what becomes of the call if
+	// another write has changed variables of its session that it has read or
+	// written. Empty is what the tool says.
+	OnConflict string
 	// Idempotent allows the call to run again if its worker dies.
 	Idempotent bool
 	// Timeout bounds queueing and execution; 0 is the pool's own.
@@ -56,6 +60,9 @@ type Result struct {
 	StateVersion uint64
 	// Position, given to a read, makes it include what this call wrote.
 	Position string
+	// Overwritten are the variables of the session that the call set or unset
+	// although another write had changed them since the call got them.
+	Overwritten []string
 	// CorrelationID is the call's own, or the one that the server made.
 	CorrelationID string
 }
@@ -159,7 +166,7 @@ func (call Call) message() (*snakepitv1.Invocation, error) {
 	}
 	inv := &snakepitv1.Invocation{
 		Tool: call.Tool, Arguments: args, Attachments: attachments, Session: call.Session, SessionMustExist: call.MustExist,
-		Pool: call.Pool, CallId: call.ID, Idempotent: call.Idempotent,
+		Pool: call.Pool, CallId: call.ID, Idempotent: call.Idempotent, OnConflict: call.OnConflict,
 	}
 	if call.Timeout != 0 {
 		inv.Timeout = durationpb.New(call.Timeout)
@@ -169,7 +176,7 @@ func (call Call) message() (*snakepitv1.Invocation, error) {
 
 func resultOf(m *snakepitv1.ExecuteResponse, h http.Header) *Result {
 	return &Result{
-		Value: m.GetResult(), Attachments: m.GetAttachments(), Worker: m.GetWorker(),
+		Value: m.GetResult(), Attachments: m.GetAttachments(), Worker: m.GetWorker(), Overwritten: m.GetOverwritten(),
 		StateVersion: m.GetStateVersion(), Position: m.GetPosition(), CorrelationID: h.Get(correlationHeader),
 	}
 }

@@ -50,6 +50,7 @@ type Tool struct {
 	Parameters json.RawMessage `json:"parameters,omitempty"`
 	ReadOnly   bool            `json:"readonly,omitempty"`
 	Idempotent bool            `json:"idempotent,omitempty"`
+	OnConflict string          `json:"on_conflict,omitempty"`
 	Streams    bool            `json:"streams,omitempty"`
 	Session    bool            `json:"session,omitempty"`
 }
@@ -128,7 +129,7 @@ func (c *Client) Tools(ctx context.Context, pool string) ([]Tool, error) {
 	for i, m := range res.Msg.GetTools() {
 		tools[i] = Tool{
 			Pool: m.GetPool(), Name: m.GetName(), Doc: m.GetDoc(), Parameters: m.GetParameters(),
-			ReadOnly: m.GetReadOnly(), Idempotent: m.GetIdempotent(), Streams: m.GetStreams(), Session: m.GetSession(),
+			ReadOnly: m.GetReadOnly(), Idempotent: m.GetIdempotent(), OnConflict: m.GetOnConflict(), Streams: m.GetStreams(), Session: m.GetSession(),
 		}
 	}
 	return tools, nil

@@ -29,8 +29,12 @@ const (
 // commit given up half-way would leave an outcome nobody knows.
 const commitTimeout = 10 * time.Second
 
-// maxRetries bounds how often an idempotent call is run again after a crash.
-const maxRetries = 2
+// How often a call is run again: an idempotent one after a crash, and one that
+// asks for it after a conflict.
+const (
+	maxCrashRetries    = 2
+	maxConflictRetries = 5
+)
 
 // Options of an Executor. Sessions, Directory and Pools are required.
 type Options struct {
@@ -70,6 +74,9 @@ type Request struct {
 	Affinity Affinity
 	// MustExist makes a missing session an error; otherwise it is created.
 	MustExist bool
+	// OnConflict says what becomes of the call if others have changed what it
+	// has read or written; empty is what the tool says.
+	OnConflict worker.OnConflict
 }
 
 // Result is the answer of a call.
@@ -77,6 +84,9 @@ type Result struct {
 	*worker.Result
 	// Session is the session as the call left it; nil without one.
 	Session *session.Session
+	// Overwritten are the variables that the call set or unset although another
+	// write had changed them since the call got them.
+	Overwritten []string
 }
 
 // New returns an executor over started or unstarted pools.
@@ -140,14 +150,14 @@ func (x *Executor) Execute(ctx context.Context, req Request) (*Result, error) {
 	defer mine.end()
 
 	c := &sessionCall{Request: req, tool: tool, admission: adm, readOnly: tool.ReadOnly, nested: mine.nested}
+	c.Call.Idempotent = req.Call.Idempotent || tool.Idempotent
+	if c.OnConflict == "" {
+		c.OnConflict = tool.OnConflict
+	}
 	c.watchChunks()
-	for attempt := 0; ; attempt++ {
+	for {
 		res, err := x.inSession(ctx, c)
-		crash, crashed := errors.AsType[*worker.CrashError](err)
-		if !crashed || attempt == maxRetries || c.delivered || ctx.Err() != nil {
-			return res, err
-		}
-		if crash.MaybeExecuted && !req.Call.Idempotent && !tool.Idempotent {
+		if err == nil || c.delivered || ctx.Err() != nil || !c.again(err) {
 			return res, err
 		}
 	}
@@ -160,6 +170,8 @@ type sessionCall struct {
 	admission *worker.Admission
 	readOnly  bool
 	nested    bool // part of another call of the session
+	// crashes and conflicts count the attempts that ended so.
+	crashes, conflicts int
 	// hold is that of the attempt under way.
 	hold *session.Hold
 	// delivered says that the caller has got a chunk, left that it wants no
@@ -248,6 +260,7 @@ func (x *Executor) attempt(ctx context.Context, c *sessionCall, sess *session.Se
 	after := sess
 	put, drop := host.seal()
 	changed := changesVars(res.Change) || len(put)+len(drop) > 0
+	basis := c.basis(sess, res.Read, changed)
 	switch {
 	case c.readOnly && changed:
 		x.forget(bound.key, lease)
@@ -255,12 +268,16 @@ func (x *Executor) attempt(ctx context.Context, c *sessionCall, sess *session.Se
 			Message: "the worker changed its session in a read-only call"}
 	case changed || c.CallID != "" && !c.readOnly:
 		if after, err = x.commit(ctx, c, lease, res.Change, session.Commit{
-			Fence: sess.Fence(), Hold: c.hold, Op: op, Programs: put, DropPrograms: drop,
+			Fence: sess.Fence(), Basis: basis, Hold: c.hold, Op: op, Programs: put, DropPrograms: drop,
 		}); err != nil {
 			x.forget(bound.key, lease)
 			return nil, err
 		}
 		committed = true
+		if len(basis.Overwritten) > 0 {
+			x.logger.WarnContext(ctx, "a call overwrote variables that another write had changed meanwhile",
+				"session", c.Session, "tool", c.Call.Tool, "variables", basis.Overwritten)
+		}
 	}
 	if changed {
 		// The version of the worker's copy. If somebody else wrote in between,
@@ -268,7 +285,7 @@ func (x *Executor) attempt(ctx context.Context, c *sessionCall, sess *session.Se
 		held.copy.version++
 	}
 	x.bind(held, c.guest())
-	return &Result{Result: res, Session: after}, nil
+	return &Result{Result: res, Session: after, Overwritten: basis.Overwritten}, nil
 }
 
 // open returns the session of a call, owned by this process.
@@ -328,6 +345,7 @@ func (x *Executor) call(ctx context.Context, c *sessionCall, lease *worker.Lease
 		Incarnation: sess.Incarnation(),
 		Version:     sess.StateVersion(),
 		ReadOnly:    c.readOnly,
+		WantRead:    c.strict() && !c.readOnly,
 	}
 	call.Session = &state
 	if bound.copy == copyOf(sess) {

@@ -57,6 +57,7 @@ func openPool(t testing.TB, pool func(*house) worker.PoolOptions, change func(*e
 			{Tool: worker.Tool{Name: "wait", Session: true}, Run: h.wait},
 			{Tool: worker.Tool{Name: "crash", Session: true}, Run: h.crash},
 			{Tool: worker.Tool{Name: "slownote", Session: true}, Run: h.slowNote},
+			{Tool: worker.Tool{Name: "streamnote", Session: true, Streams: true}, Run: h.streamNote},
 			{Tool: worker.Tool{Name: "keep", Session: true, ReadOnly: true}, Run: h.keep},
 			{Tool: worker.Tool{Name: "lie", Session: true, ReadOnly: true}, Run: h.note},
 			{Tool: worker.Tool{Name: "nest", Session: true}, Run: h.nest},
@@ -153,6 +154,14 @@ func (h *house) slowNote(inv *workertest.Invocation) (any, error) {
 	case <-inv.Context().Done():
 		return nil, context.Cause(inv.Context())
 	}
+}
+
+// streamNote is note, which yields a chunk first.
+func (h *house) streamNote(inv *workertest.Invocation) (any, error) {
+	if err := inv.Yield("chunk"); err != nil {
+		return nil, err
+	}
+	return h.note(inv)
 }
 
 // keep keeps an object in the worker and waits.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"unicode/utf8"
 
 	"connectrpc.com/connect"
@@ -62,6 +63,11 @@ func invocation(inv *snakepitv1.Invocation) (*snakepitv1.Invocation, any, []snak
 	if inv.GetIdempotent() {
 		opts = append(opts, snakepit.Idempotent())
 	}
+	if c := snakepit.OnConflict(inv.GetOnConflict()); !c.Valid() {
+		return nil, nil, nil, &session.InvalidError{Field: "invocation.on_conflict", Reason: fmt.Sprintf("is %q: say ignore, fail or retry", c)}
+	} else if c != "" {
+		opts = append(opts, snakepit.WithOnConflict(c))
+	}
 	if inv.GetSessionMustExist() {
 		opts = append(opts, snakepit.MustExist())
 	}
@@ -107,5 +113,6 @@ func resultMessage(res *snakepit.Result) *snakepitv1.ExecuteResponse {
 		Worker:       res.Worker,
 		StateVersion: res.StateVersion,
 		Position:     res.Position,
+		Overwritten:  res.Overwritten,
 	}
 }

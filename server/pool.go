@@ -90,7 +90,7 @@ func (s *poolService) ListTools(_ context.Context, req *connect.Request[snakepit
 		for _, t := range tools {
 			res.Tools = append(res.Tools, &snakepitv1.Tool{
 				Pool: pool, Name: t.Name, Doc: t.Doc, Parameters: t.Parameters,
-				ReadOnly: t.ReadOnly, Idempotent: t.Idempotent, Streams: t.Streams, Session: t.Session,
+				ReadOnly: t.ReadOnly, Idempotent: t.Idempotent, Streams: t.Streams, Session: t.Session, OnConflict: string(t.OnConflict),
 			})
 		}
 	}

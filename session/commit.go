@@ -41,6 +41,8 @@ type Commit struct {
 	// Programs are closed uploads that become visible with the commit.
 	Programs     []*StagedProgram
 	DropPrograms []string
+	// Basis, if not nil, says what the call was based on.
+	Basis *Basis
 	// Hold, if not nil, is that of the call: the deadline of a session that was
 	// moved for its sake becomes that of one used now.
 	Hold *Hold
@@ -61,8 +63,8 @@ func (c *Commit) changesState() bool {
 // named commit is only recorded, and an unnamed one writes nothing but, if that
 // is due, the new deadline.
 //
-// Errors: ErrFenced (another process owns the session, or it is another
-// session of that id), ErrAlreadyCommitted with the current session if Op was
+// Errors: *StateConflictError if its Basis refuses, ErrFenced (another process
+// owns the session, or it is another session of that id), ErrAlreadyCommitted with the current session if Op was
 // committed before, ErrNotFound, ErrTooLarge, ErrInvalid, ErrUnavailable,
 // ErrUnknown, ErrCorrupt.
 func (st *Store) Commit(ctx context.Context, id string, c Commit) (*Session, error) {
@@ -79,6 +81,11 @@ func (st *Store) Commit(ctx context.Context, id string, c Commit) (*Session, err
 		},
 		guard: func(s *Session) error { return c.Fence.check(s, named && s.HasOperation(c.Op)) },
 		apply: func(d *Draft) error {
+			if c.Basis != nil {
+				if err := c.Basis.compare(d.base, c.Set, c.Unset); err != nil {
+					return err
+				}
+			}
 			d.patchVars(c.Set, c.Unset)
 			for _, name := range c.DropPrograms {
 				d.dropProgram(name)
@@ -96,6 +103,9 @@ func (st *Store) Commit(ctx context.Context, id string, c Commit) (*Session, err
 			return nil
 		},
 	})
+	if err == nil && c.Basis != nil && len(c.Basis.Overwritten) > 0 {
+		st.opts.Observer.overwritten(id, s.Incarnation(), c.Basis.Overwritten)
+	}
 	if err == nil || errors.Is(err, ErrUnknown) {
 		for _, p := range c.Programs {
 			p.kept = true

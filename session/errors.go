@@ -45,6 +45,9 @@ var (
 	// ErrAlreadyCommitted: a write with this operation id was made before.
 	// The session that comes with this error is the current one.
 	ErrAlreadyCommitted = errors.New("already committed")
+	// ErrStateConflict: others changed variables on which a commit was based; it
+	// is an ErrConflict, and the error a *StateConflictError.
+	ErrStateConflict = fmt.Errorf("state changed since: %w", ErrConflict)
 	// ErrUpdateFailed: the function given to Update returned an error, which
 	// is wrapped too. Nothing was written.
 	ErrUpdateFailed = errors.New("update function failed")

@@ -18,6 +18,9 @@ type Observer struct {
 	Created func(id, incarnation string)
 	Deleted func(id, incarnation string)
 	Expired func(id, incarnation string)
+	// Overwritten is called after a commit that set or unset variables which
+	// another write had changed since the call got them: see Basis.
+	Overwritten func(id, incarnation string, keys []string)
 }
 
 func (o *Observer) created(id, incarnation string) {
@@ -35,6 +38,12 @@ func (o *Observer) deleted(id, incarnation string) {
 func (o *Observer) expired(id, incarnation string) {
 	if o.Expired != nil {
 		o.Expired(id, incarnation)
+	}
+}
+
+func (o *Observer) overwritten(id, incarnation string, keys []string) {
+	if o.Overwritten != nil {
+		o.Overwritten(id, incarnation, keys)
 	}
 }
 

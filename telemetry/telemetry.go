@@ -39,6 +39,7 @@ type Metrics struct {
 	operations *prometheus.CounterVec
 	durations  *prometheus.HistogramVec
 	lives      *prometheus.CounterVec
+	overwrites prometheus.Counter
 	// operation holds the children of operations and durations that were used
 	// once, by operation and result: a look-up by label costs more than a read
 	// from memory.
@@ -118,6 +119,10 @@ func New(reg prometheus.Registerer, driver string) (*Metrics, error) {
 		lives: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "snakepit_sessions_total", Help: "Sessions created, deleted and expired.",
 		}, []string{"event"}),
+		overwrites: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "snakepit_session_variables_overwritten_total",
+			Help: "Variables that a call set or unset although another write had changed them meanwhile.",
+		}),
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "snakepit_pool_calls_total", Help: "Calls given to workers, by tool and result.",
 		}, []string{"pool", "tool", "result"}),
@@ -154,7 +159,7 @@ func New(reg prometheus.Registerer, driver string) (*Metrics, error) {
 		m.operation[op] = make([]atomic.Pointer[operation], len(session.Results()))
 	}
 	for _, c := range []prometheus.Collector{
-		m.operations, m.durations, m.lives,
+		m.operations, m.durations, m.lives, m.overwrites,
 		m.calls, m.callTime, m.queueTime, m.restarts, m.exits, m.starts, m.saturated, m.reported, m.measured, buildInfo(),
 	} {
 		if err := reg.Register(c); err != nil {
@@ -180,9 +185,10 @@ func (m *Metrics) Sessions() session.Observer {
 			child.count.Inc()
 			child.duration.Observe(d.Seconds())
 		},
-		Created: func(string, string) { created.Inc() },
-		Deleted: func(string, string) { deleted.Inc() },
-		Expired: func(string, string) { expired.Inc() },
+		Created:     func(string, string) { created.Inc() },
+		Deleted:     func(string, string) { deleted.Inc() },
+		Expired:     func(string, string) { expired.Inc() },
+		Overwritten: func(_, _ string, keys []string) { m.overwrites.Add(float64(len(keys))) },
 	}
 }
 

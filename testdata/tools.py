@@ -242,3 +242,25 @@ def hold_lock(seconds: int) -> None:
 @tool
 def stop_itself() -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
+
+
+@tool
+def tally(session):
+    """Counts, and lets the host in between."""
+    n = session.vars.get("n", 0)
+    host.call("between")
+    session.vars["n"] = n + 1
+    return n + 1
+
+
+@tool(on_conflict="retry")
+def tally_again(session):
+    return tally(session)
+
+
+@tool
+def sum_up(session):
+    """Reads one variable and writes another."""
+    n = session.vars.get("n", 0)
+    host.call("between")
+    session.vars["sum"] = n

@@ -131,6 +131,30 @@ type Tool struct {
 	// Local says whether the tool uses the in-process objects of its session;
 	// nil if it has not been declared.
 	Local *bool `json:"local,omitempty"`
+	// OnConflict says what becomes of a call that did not say so itself.
+	OnConflict OnConflict `json:"on_conflict,omitempty"`
+}
+
+// OnConflict says what becomes of a call if others have changed variables of
+// its session that it has read or written.
+type OnConflict string
+
+const (
+	// Ignore: the last writer wins, for each variable. It is the default.
+	Ignore OnConflict = "ignore"
+	// Fail: nothing is committed, and the call fails.
+	Fail OnConflict = "fail"
+	// Retry: nothing is committed, and the tool runs again on the newer state.
+	Retry OnConflict = "retry"
+)
+
+// Valid reports whether c is one of the constants, or empty.
+func (c OnConflict) Valid() bool {
+	switch c {
+	case "", Ignore, Fail, Retry:
+		return true
+	}
+	return false
 }
 
 // Call is one execution of a tool.
@@ -172,6 +196,8 @@ type SessionState struct {
 	Metadata map[string]string
 	// ReadOnly calls may not change the session.
 	ReadOnly bool
+	// WantRead asks the worker to say which variables the call has read.
+	WantRead bool
 }
 
 // Program is an entry of a session's program table.
@@ -196,11 +222,22 @@ type Result struct {
 	Attachments [][]byte
 	// Change is what the call changed in its session; nil is nothing.
 	Change *StateChange
+	// Read is what the call has read of the variables, if it was asked; nil is
+	// not known, which may be all.
+	Read *VarsRead
 	// Local says that the worker keeps in-process objects for the session.
 	Local bool
 	// LocalUnused says that the call did not look at them; a worker that does
 	// not watch for that leaves it false.
 	LocalUnused bool
+}
+
+// VarsRead says which variables a call has read, or looked for in vain.
+type VarsRead struct {
+	// All says that the call may have seen all of them: it has listed their
+	// names, for example.
+	All  bool
+	Keys []string
 }
 
 // StateChange is a patch of a session's variables, by top-level key.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,10 +29,11 @@ type callOptions struct {
 	bytes  pairs
 	file   string
 	stdin  io.Reader
+	notes  io.Writer // what is not the result
 }
 
 func (o *callOptions) register(flags *pflag.FlagSet, e env) {
-	o.stdin = e.stdin
+	o.stdin, o.notes = e.stdin, e.stderr
 	o.remote.register(flags, e)
 	o.output.registerText(flags, "what the tool returned, alone", "with the worker, the state version and the correlation id; bytes as {\"$bytes\": \"base64\"}")
 	flags.StringVar(&o.call.Session, "session", "", "`ID` of the session to run in; created if it does not exist")
@@ -40,6 +42,7 @@ func (o *callOptions) register(flags *pflag.FlagSet, e env) {
 	flags.DurationVar(&o.call.Timeout, "timeout", 0, "limit of the call, waiting included; the pool's own by default")
 	flags.StringVar(&o.call.ID, "call-id", "", "`ID` of this call: once it has committed, repeating it is refused (exit code 4)")
 	flags.BoolVar(&o.call.Idempotent, "idempotent", false, "the call may run again if its worker dies")
+	flags.StringVar(&o.call.OnConflict, "on-conflict", "", "if another write changes what the call has read or written: `ignore` it, fail, or retry; as the tool says by default")
 	flags.StringVar(&o.call.CorrelationID, "correlation-id", "", "`ID` that marks the log records of this call, also those of Python")
 	flags.Var(&o.bytes, "bytes", "argument whose value is the bytes of a file (`NAME=FILE`); can be repeated")
 	flags.StringVarP(&o.file, "output-file", "o", "", "write to `FILE` instead of standard output")
@@ -88,6 +91,9 @@ func runCall(ctx context.Context, opts callOptions, out io.Writer) error {
 		if err != nil {
 			return err
 		}
+		if len(res.Overwritten) > 0 {
+			fmt.Fprintf(opts.notes, "snakepit: the call overwrote what others had changed meanwhile: %s\n", strings.Join(res.Overwritten, ", "))
+		}
 		text, err := opts.print(res)
 		if err != nil {
 			return err
@@ -107,6 +113,7 @@ type answerJSON struct {
 	StateVersion  uint64          `json:"state_version,omitzero"`
 	Position      string          `json:"position,omitempty"`
 	CorrelationID string          `json:"correlation_id"`
+	Overwritten   []string        `json:"overwritten,omitempty"`
 }
 
 // print is how the answer of a call is written.
@@ -118,7 +125,7 @@ func (o *callOptions) print(res *client.Result) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return jsonLine(answerJSON{value, res.Worker, res.StateVersion, res.Position, res.CorrelationID})
+	return jsonLine(answerJSON{value, res.Worker, res.StateVersion, res.Position, res.CorrelationID, res.Overwritten})
 }
 
 // run prepares the call and gives it to f.

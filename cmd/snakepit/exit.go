@@ -77,6 +77,8 @@ func codeOf(ctx context.Context, err error) exitCode {
 		return exitUnavailable
 	case errors.As(err, &tool):
 		return exitTool
+	case errors.Is(err, session.ErrStateConflict): // it was not committed, and that is certain
+		return exitRefused
 	}
 	for _, row := range exitCodes {
 		for _, target := range row.errs {

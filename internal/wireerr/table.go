@@ -30,6 +30,7 @@ type Row struct {
 // several rows has the code of the first. A kind of another error stands before
 // that one, and only it goes over the wire.
 var Table = []Row{
+	{session.ErrStateConflict, "state_conflict", connect.CodeAborted, false},
 	{execution.ErrStateNotCommitted, "state_not_committed", connect.CodeAborted, false},
 	{session.ErrAlreadyCommitted, "already_committed", connect.CodeAlreadyExists, false},
 	{worker.ErrWorkerCrashed, "worker_crashed", connect.CodeAborted, false},

@@ -71,6 +71,9 @@ func Encode(err error) *connect.Error {
 	if e, ok := errors.AsType[*session.CorruptError](err); ok {
 		info.Corrupt = &snakepitv1.ErrorInfo_Corrupt{Session: e.ID, Part: e.Part, Reason: e.Reason}
 	}
+	if e, ok := errors.AsType[*session.StateConflictError](err); ok {
+		info.Conflict = &snakepitv1.ErrorInfo_Conflict{Keys: e.Keys}
+	}
 	if len(info.Reasons) == 0 {
 		info.Reasons = []string{"internal"}
 	}
@@ -181,6 +184,9 @@ func causes(info *snakepitv1.ErrorInfo) []error {
 	}
 	if c := info.Corrupt; c != nil {
 		list = append(list, &session.CorruptError{ID: c.Session, Part: c.Part, Reason: c.Reason})
+	}
+	if c := info.Conflict; c != nil {
+		list = append(list, &session.StateConflictError{Keys: c.Keys})
 	}
 	if o := info.Operation; o != nil {
 		list = append(list, &session.Error{

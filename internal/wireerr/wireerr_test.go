@@ -57,6 +57,7 @@ var sentinels = map[string]error{
 	"worker.ErrWorkerNotFound":       worker.ErrWorkerNotFound,
 	"worker.ErrStartFailed":          worker.ErrStartFailed,
 	"worker.ErrClosed":               worker.ErrClosed,
+	"session.ErrStateConflict":       session.ErrStateConflict,
 	"execution.ErrStateNotCommitted": execution.ErrStateNotCommitted,
 	"execution.ErrSessionWorkerGone": execution.ErrSessionWorkerGone,
 	"execution.ErrPoolNotFound":      execution.ErrPoolNotFound,

@@ -340,7 +340,8 @@ class Runtime:
                 held = self._sessions.open(state, message.special)
                 readonly = state.get("readonly", False) or (tool is not None and tool.readonly)
                 local = None if tool is None else tool.local
-                call.session = Session(state["id"], held, readonly, call.exchange, local)
+                want_read = state.get("want_read", False)
+                call.session = Session(state["id"], held, readonly, call.exchange, local, want_read)
             if tool is None:
                 raise _NoTool
             if tool.streams and not call.stream:
@@ -373,7 +374,7 @@ class Runtime:
     def _result(self, call: Call, value: object) -> tuple[bytes, list]:
         """The answer with a result; what the session changed becomes the held state."""
         text, parts = codec.encode(value)
-        session, change, local = call.session, None, b""
+        session, change, read, local = call.session, None, None, b""
         if session is not None:
             held = session._held
             under_way = call.seal()
@@ -386,9 +387,10 @@ class Runtime:
                 change = session._change()
             except ReadOnlyError as e:
                 raise Failed(e) from None
+            read = session._names_read()
             local = b',"local":%b,"local_used":%b' % (_bool(held.local), _bool(session._local_used))
-        header = b'{"jsonrpc":"2.0","id":%d,"result":{"value":%b%b%b%b}}' % (
-            call.number, text, _parts_field(parts), _change_field(change), local,
+        header = b'{"jsonrpc":"2.0","id":%d,"result":{"value":%b%b%b%b%b}}' % (
+            call.number, text, _parts_field(parts), _change_field(change), _read_field(read), local,
         )  # fmt: skip
         self._check_size(header, parts, "result", value)
         if session is not None:
@@ -471,6 +473,10 @@ def _change_field(change: Change | None) -> bytes:
         return b""
     items = b",".join(codec.encode_json(name, name) + b":" + text for name, text in change.set.items())
     return b',"change":{"set":{%b},"unset":%b}' % (items, codec.encode_json(change.unset, "unset"))
+
+
+def _read_field(read: list[str] | bool | None) -> bytes:
+    return b"" if read is None else b',"read":' + codec.encode_json(read, "read")
 
 
 def _result(number: int, text: bytes) -> bytes:

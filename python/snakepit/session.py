@@ -155,13 +155,17 @@ class Vars(MutableMapping):
     # A thread that outlives its call may use this while the call is answered:
     # what it does after _held has become None is an error, told to it, and what
     # it did before that is part of the change.
-    __slots__ = ("_held", "_readonly", "_touched", "_deleted")
+    __slots__ = ("_held", "_readonly", "_touched", "_deleted", "_read", "_read_all")
 
-    def __init__(self, held: Held, readonly: bool) -> None:
+    def __init__(self, held: Held, readonly: bool, want_read: bool = False) -> None:
         self._held: Held | None = held
         self._readonly = readonly
         self._touched: dict = {}  # copies handed out, and values assigned
         self._deleted: set[str] = set()
+        # Names that were read or looked for, and whether all may have been; not
+        # kept unless the host wants to know.
+        self._read: set[str] | None = set() if want_read else None
+        self._read_all = False
 
     def _state(self) -> Held:
         if self._held is None:
@@ -176,6 +180,8 @@ class Vars(MutableMapping):
 
     def __getitem__(self, name: str) -> object:
         held = self._state()
+        if self._read is not None:
+            self._read.add(name)
         value = self._touched.get(name, _MISSING)
         if value is not _MISSING:
             return value
@@ -218,15 +224,19 @@ class Vars(MutableMapping):
         self._state()
 
     def __contains__(self, name: object) -> bool:
+        if self._read is not None:
+            self._read.add(name)
         return name in self._touched or (name in self._state().values and name not in self._deleted)
 
     def __iter__(self) -> Iterator[str]:
+        self._read_all = True
         values = self._state().values
         names = [name for name in values if name not in self._deleted]
         names += [name for name in self._touched if name not in values]
         return iter(names)
 
     def __len__(self) -> int:
+        self._read_all = True
         values = self._state().values
         return len(values) - len(self._deleted) + sum(name not in values for name in self._touched)
 
@@ -259,6 +269,12 @@ class Vars(MutableMapping):
         if name in self._deleted or name not in held.values:
             return None
         return _text_of(held.values[name], held.special, name)
+
+    def _names_read(self) -> list[str] | bool | None:
+        """What the call has read: names, True for all, None if nobody asked."""
+        if self._read is None:
+            return None
+        return self._read_all or sorted(name for name in self._read if isinstance(name, str))
 
 
 def _text_of(before: object, special: bool, name: str) -> bytes | None:
@@ -299,13 +315,15 @@ class Session:
 
     __slots__ = ("_held", "_id", "_readonly", "_vars", "_programs", "_local", "_local_used")
 
-    def __init__(self, id: str, held: Held, readonly: bool, exchange, local: bool | None = None) -> None:
+    def __init__(
+        self, id: str, held: Held, readonly: bool, exchange, local: bool | None = None, want_read: bool = False
+    ) -> None:
         self._id = id
         self._local = local  # what the tool has declared
         self._local_used = False
         self._held = held
         self._readonly = readonly
-        self._vars = Vars(held, readonly)
+        self._vars = Vars(held, readonly, want_read)
         self._programs = Programs(held.programs, readonly, exchange)
 
     @property
@@ -353,11 +371,15 @@ class Session:
         held = self._vars._held
         if held is None:
             raise SessionError("session.cached was used after its call had ended")
+        # What make reads is not read again when its value is found.
         if vars is None and programs is None:
+            self._vars._read_all = True
             return held.cache.get(key, self._state, make)
         on_vars, on_programs = cached.names(vars, "vars"), cached.names(programs, "programs")
 
         def basis() -> Hashable:
+            if self._vars._read is not None:
+                self._vars._read.update(on_vars)
             texts = [cached.digest(self._vars._text(held, name)) for name in on_vars]
             sums = [self._programs.info(name).sha256 if name in self._programs else None for name in on_programs]
             return (on_vars, on_programs, *texts, *sums)
@@ -385,6 +407,9 @@ class Session:
 
     def _change(self) -> Change:
         return self._vars._change(self._held)
+
+    def _names_read(self) -> list[str] | bool | None:
+        return self._vars._names_read()
 
     def _commit(self, change: Change) -> None:
         """Make the held state the one after the call."""

@@ -15,12 +15,22 @@ _VARARGS, _VARKEYWORDS = 0x04, 0x08
 _GENERATOR, _COROUTINE, _ITERABLE_COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x100, 0x200
 _REQUIRED = object()  # in place of a default
 _ANY = object  # in place of a type hint
+_ON_CONFLICT = ("ignore", "fail", "retry")
 
 # Every tool in the order of definition.
 _definitions: list[Tool] = []
 
 
-def tool(function=None, /, *, name: str | None = None, readonly: bool = False, idempotent: bool = False, local: bool | None = None):
+def tool(
+    function=None,
+    /,
+    *,
+    name: str | None = None,
+    readonly: bool = False,
+    idempotent: bool = False,
+    local: bool | None = None,
+    on_conflict: str | None = None,
+):
     """Make a function a tool that the host can call by name.
 
     Works on plain, async, generator and async generator functions, as
@@ -36,6 +46,11 @@ def tool(function=None, /, *, name: str | None = None, readonly: bool = False, i
         False: the tool never uses session.local, and its calls need not wait
         for the worker that keeps such objects; True: it does use it, if only
         now and then. Without either, what it was seen to do counts.
+    ``on_conflict``
+        what becomes of a call if another write has changed variables of the
+        session that it has read or written: ``"ignore"`` (the last writer
+        wins; the default), ``"fail"``, or ``"retry"`` (it runs again on the newer state);
+        callers may say otherwise
 
     The parameters' type hints are checked in every call and given to callers
     as a JSON Schema. A parameter named ``session``, or with the type
@@ -43,7 +58,7 @@ def tool(function=None, /, *, name: str | None = None, readonly: bool = False, i
     """
 
     def define(function):
-        made = Tool(function, name, readonly, idempotent, local)
+        made = Tool(function, name, readonly, idempotent, local, on_conflict)
         function.__snakepit_tool__ = made
         _definitions.append(made)
         return function
@@ -96,6 +111,7 @@ class Tool:
         readonly: bool = False,
         idempotent: bool = False,
         local: bool | None = None,
+        on_conflict: str | None = None,
     ) -> None:
         inner = function
         while hasattr(inner, "__wrapped__"):  # functools.wraps
@@ -109,6 +125,9 @@ class Tool:
         self.readonly = readonly
         self.idempotent = idempotent
         self.local = local
+        if on_conflict is not None and on_conflict not in _ON_CONFLICT:
+            raise DefinitionError(f"on_conflict={on_conflict!r} is none of {', '.join(_ON_CONFLICT)}")
+        self.on_conflict = on_conflict
         flags = inner.__code__.co_flags
         self.is_coroutine = bool(flags & (_COROUTINE | _ITERABLE_COROUTINE))  # async, or types.coroutine
         self.streams = bool(flags & (_GENERATOR | _ASYNC_GENERATOR)) and not self.is_coroutine
@@ -207,6 +226,8 @@ class Tool:
         }
         if self.local is not None:
             described["local"] = self.local
+        if self.on_conflict is not None:
+            described["on_conflict"] = self.on_conflict
         return described
 
     # -- one call

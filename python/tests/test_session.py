@@ -180,6 +180,35 @@ class VarsTest(unittest.TestCase):
             session._change()
 
 
+class ReadTest(unittest.TestCase):
+    """What a call has read, for a host that wants to know."""
+
+    def read(self, use, want=True):
+        held = Sessions().open(state(1, {"a": [1], "b": 2}), False)
+        session = Session("s", held, False, None, want_read=want)
+        use(session)
+        return session._names_read()
+
+    def test_names(self):
+        def use(session):
+            session.vars["a"].append(2)
+            session.vars.get("missing")
+            self.assertIn("b", session.vars)
+            session.vars["written"] = 1
+
+        self.assertEqual(self.read(use), ["a", "b", "missing"])
+        self.assertIsNone(self.read(use, want=False))
+        self.assertEqual(self.read(lambda session: None), [])
+
+    def test_all(self):
+        for use in (
+            lambda s: list(s.vars), lambda s: len(s.vars), lambda s: dict(s.vars), lambda s: s.vars.items() and list(s.vars.items()),
+            lambda s: repr(s.vars), lambda s: s.cached("key", lambda: 1),
+        ):  # fmt: skip
+            self.assertIs(self.read(use), True)
+        self.assertEqual(self.read(lambda s: s.cached("key", lambda: 1, vars=["b"])), ["b"])
+
+
 class HeldTest(unittest.TestCase):
     def test_without_state(self):
         with self.assertRaises(StateMissing):

@@ -172,6 +172,9 @@ func (f *frame) session(s *worker.SessionState) {
 	f.json(s.Version)
 	f.text(`,"readonly":`)
 	f.bool(s.ReadOnly)
+	if s.WantRead {
+		f.text(`,"want_read":true`)
+	}
 	if s.Vars != nil {
 		f.text(`,"vars":`)
 		f.raw(s.Vars)

@@ -59,6 +59,11 @@ func (c *conn) welcome(ctx context.Context, m *message) error {
 		_ = c.reply(ctx, m.id, nil, &rpcError{Code: codeNoVersion, Message: reason})
 		return &worker.StartError{Worker: c.spec.ID, Reason: reason}
 	}
+	for _, t := range h.Tools {
+		if !t.OnConflict.Valid() {
+			return violation("hello: tool %q has on_conflict %q, which is none of ignore, fail and retry", t.Name, t.OnConflict)
+		}
+	}
 	c.info = worker.Info{
 		// Not what the worker says, which may live in a namespace of its own.
 		PID:      c.proc.PID(),

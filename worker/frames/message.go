@@ -29,6 +29,7 @@ type payload struct {
 	value  []byte
 	parts  []int
 	change *worker.StateChange
+	read   *worker.VarsRead
 	local  bool
 	// localUnused: the worker has said so.
 	localUnused bool
@@ -45,9 +46,9 @@ func parse(header, body []byte) (m message, err error) {
 			m.hasID = s.Peek() != 'n'
 			m.id = s.Integer()
 		case "method":
-			m.method = method(&s)
+			m.method = readString(&s)
 		case "params", "result":
-			m.payload.read(&s)
+			m.payload.decode(&s)
 		case "error":
 			m.failure = s.Value()
 		default:
@@ -57,15 +58,7 @@ func parse(header, body []byte) (m message, err error) {
 	return m, s.End()
 }
 
-func method(s *jsontext.Scanner) string {
-	if s.Peek() != '"' {
-		s.Fail("a method's name expected")
-		return ""
-	}
-	return s.Key(s.RawString())
-}
-
-func (p *payload) read(s *jsontext.Scanner) {
+func (p *payload) decode(s *jsontext.Scanner) {
 	s.Peek()
 	start := s.Pos()
 	if s.Peek() != '{' {
@@ -83,6 +76,8 @@ func (p *payload) read(s *jsontext.Scanner) {
 				}
 			case "change":
 				p.readChange(s)
+			case "read":
+				p.readKeys(s)
 			case "local":
 				p.local = string(s.Value()) == "true"
 			case "local_used":
@@ -108,18 +103,32 @@ func (p *payload) readChange(s *jsontext.Scanner) {
 			change.Set = make(map[string]json.RawMessage)
 			s.Object(func(key []byte) { change.Set[s.Key(key)] = s.Value() })
 		case "unset":
-			s.Array(func() {
-				if s.Peek() != '"' {
-					s.Fail("a key expected")
-					return
-				}
-				change.Unset = append(change.Unset, s.Key(s.RawString()))
-			})
+			s.Array(func() { change.Unset = append(change.Unset, readString(s)) })
 		default:
 			s.Value()
 		}
 	})
 	p.change = change
+}
+
+// readKeys reads what a call has read: true for all variables, or their names.
+func (p *payload) readKeys(s *jsontext.Scanner) {
+	if s.Peek() != '[' {
+		p.read = &worker.VarsRead{All: string(s.Value()) == "true"}
+		return
+	}
+	read := new(worker.VarsRead)
+	s.Array(func() { read.Keys = append(read.Keys, readString(s)) })
+	p.read = read
+}
+
+// readString reads a string, and fails at anything else.
+func readString(s *jsontext.Scanner) string {
+	if s.Peek() != '"' {
+		s.Fail("a string expected")
+		return ""
+	}
+	return s.Key(s.RawString())
 }
 
 // attachments splits the body.
@@ -159,7 +168,7 @@ func (m *message) result() (*worker.Result, error) {
 	if err != nil {
 		return nil, malformed(err)
 	}
-	res := &worker.Result{Value: m.payload.value, Attachments: parts, Change: m.payload.change,
+	res := &worker.Result{Value: m.payload.value, Attachments: parts, Change: m.payload.change, Read: m.payload.read,
 		Local: m.payload.local, LocalUnused: m.payload.localUnused}
 	if res.Value == nil {
 		res.Value = null

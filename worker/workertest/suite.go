@@ -79,6 +79,7 @@ func Run(t *testing.T, h Harness) {
 		{"StateAfterAnError", suite.stateAfterError},
 		{"StateOfManySessions", suite.manySessions},
 		{"LocalObjects", suite.localObjects},
+		{"Read", suite.read},
 		{"Forget", suite.forget},
 		{"HostCall", suite.hostCall},
 		{"HostCallEndsWithTheCall", suite.hostCallEnds},

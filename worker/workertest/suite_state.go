@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -221,6 +222,21 @@ func (s suite) programs(t *testing.T) {
 		t.Errorf("a program that does not exist: error is %v", err)
 	}
 	works(t, conn)
+}
+
+// read: a worker that is asked what a call has read names at least that, says
+// that it was all, or says nothing.
+func (s suite) read(t *testing.T) {
+	conn := s.start(t)
+	state := fullState(1, `{"notes":["milk"],"other":1}`)
+	state.WantRead = true
+	res := do(t, conn, &worker.Call{Tool: "recall", Session: state}, nil)
+	if res.Read != nil && !res.Read.All && !slices.Contains(res.Read.Keys, "notes") {
+		t.Errorf("recall reads notes, and the answer says %+v", res.Read)
+	}
+	if res := do(t, conn, &worker.Call{Tool: "recall", Session: heldState(1)}, nil); res.Read != nil {
+		t.Errorf("without being asked, the answer says %+v", res.Read)
+	}
 }
 
 // records is a slog.Handler's output as lines of text, to be waited for.

@@ -40,7 +40,9 @@ type ErrorInfo struct {
 	// Set if an argument is not allowed.
 	Invalid *ErrorInfo_Invalid `protobuf:"bytes,7,opt,name=invalid,proto3" json:"invalid,omitempty"`
 	// Set if stored bytes are damaged.
-	Corrupt       *ErrorInfo_Corrupt `protobuf:"bytes,8,opt,name=corrupt,proto3" json:"corrupt,omitempty"`
+	Corrupt *ErrorInfo_Corrupt `protobuf:"bytes,8,opt,name=corrupt,proto3" json:"corrupt,omitempty"`
+	// Set if others changed what a call has read or written.
+	Conflict      *ErrorInfo_Conflict `protobuf:"bytes,9,opt,name=conflict,proto3" json:"conflict,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -127,6 +129,13 @@ func (x *ErrorInfo) GetInvalid() *ErrorInfo_Invalid {
 func (x *ErrorInfo) GetCorrupt() *ErrorInfo_Corrupt {
 	if x != nil {
 		return x.Corrupt
+	}
+	return nil
+}
+
+func (x *ErrorInfo) GetConflict() *ErrorInfo_Conflict {
+	if x != nil {
+		return x.Conflict
 	}
 	return nil
 }
@@ -467,6 +476,51 @@ func (x *ErrorInfo_Invalid) GetReason() string {
 	return ""
 }
 
+type ErrorInfo_Conflict struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The variables that were changed.
+	Keys          []string `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ErrorInfo_Conflict) Reset() {
+	*x = ErrorInfo_Conflict{}
+	mi := &file_snakepit_v1_error_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ErrorInfo_Conflict) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ErrorInfo_Conflict) ProtoMessage() {}
+
+func (x *ErrorInfo_Conflict) ProtoReflect() protoreflect.Message {
+	mi := &file_snakepit_v1_error_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ErrorInfo_Conflict.ProtoReflect.Descriptor instead.
+func (*ErrorInfo_Conflict) Descriptor() ([]byte, []int) {
+	return file_snakepit_v1_error_proto_rawDescGZIP(), []int{0, 5}
+}
+
+func (x *ErrorInfo_Conflict) GetKeys() []string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
 type ErrorInfo_Corrupt struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
@@ -478,7 +532,7 @@ type ErrorInfo_Corrupt struct {
 
 func (x *ErrorInfo_Corrupt) Reset() {
 	*x = ErrorInfo_Corrupt{}
-	mi := &file_snakepit_v1_error_proto_msgTypes[6]
+	mi := &file_snakepit_v1_error_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -490,7 +544,7 @@ func (x *ErrorInfo_Corrupt) String() string {
 func (*ErrorInfo_Corrupt) ProtoMessage() {}
 
 func (x *ErrorInfo_Corrupt) ProtoReflect() protoreflect.Message {
-	mi := &file_snakepit_v1_error_proto_msgTypes[6]
+	mi := &file_snakepit_v1_error_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -503,7 +557,7 @@ func (x *ErrorInfo_Corrupt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorInfo_Corrupt.ProtoReflect.Descriptor instead.
 func (*ErrorInfo_Corrupt) Descriptor() ([]byte, []int) {
-	return file_snakepit_v1_error_proto_rawDescGZIP(), []int{0, 5}
+	return file_snakepit_v1_error_proto_rawDescGZIP(), []int{0, 6}
 }
 
 func (x *ErrorInfo_Corrupt) GetSession() string {
@@ -531,7 +585,7 @@ var File_snakepit_v1_error_proto protoreflect.FileDescriptor
 
 const file_snakepit_v1_error_proto_rawDesc = "" +
 	"\n" +
-	"\x17snakepit/v1/error.proto\x12\vsnakepit.v1\"\xa5\b\n" +
+	"\x17snakepit/v1/error.proto\x12\vsnakepit.v1\"\x82\t\n" +
 	"\tErrorInfo\x12\x18\n" +
 	"\areasons\x18\x01 \x03(\tR\areasons\x12\x1c\n" +
 	"\tretryable\x18\x02 \x01(\bR\tretryable\x124\n" +
@@ -540,7 +594,8 @@ const file_snakepit_v1_error_proto_rawDesc = "" +
 	"\vuncommitted\x18\x05 \x01(\v2\".snakepit.v1.ErrorInfo.UncommittedR\vuncommitted\x12>\n" +
 	"\toperation\x18\x06 \x01(\v2 .snakepit.v1.ErrorInfo.OperationR\toperation\x128\n" +
 	"\ainvalid\x18\a \x01(\v2\x1e.snakepit.v1.ErrorInfo.InvalidR\ainvalid\x128\n" +
-	"\acorrupt\x18\b \x01(\v2\x1e.snakepit.v1.ErrorInfo.CorruptR\acorrupt\x1a\x89\x01\n" +
+	"\acorrupt\x18\b \x01(\v2\x1e.snakepit.v1.ErrorInfo.CorruptR\acorrupt\x12;\n" +
+	"\bconflict\x18\t \x01(\v2\x1f.snakepit.v1.ErrorInfo.ConflictR\bconflict\x1a\x89\x01\n" +
 	"\tToolFault\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x18\n" +
@@ -566,7 +621,9 @@ const file_snakepit_v1_error_proto_rawDesc = "" +
 	"\x05cause\x18\x04 \x01(\tR\x05cause\x1a7\n" +
 	"\aInvalid\x12\x14\n" +
 	"\x05field\x18\x01 \x01(\tR\x05field\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\x1aO\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x1a\x1e\n" +
+	"\bConflict\x12\x12\n" +
+	"\x04keys\x18\x01 \x03(\tR\x04keys\x1aO\n" +
 	"\aCorrupt\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x12\n" +
 	"\x04part\x18\x02 \x01(\tR\x04part\x12\x16\n" +
@@ -584,7 +641,7 @@ func file_snakepit_v1_error_proto_rawDescGZIP() []byte {
 	return file_snakepit_v1_error_proto_rawDescData
 }
 
-var file_snakepit_v1_error_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_snakepit_v1_error_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_snakepit_v1_error_proto_goTypes = []any{
 	(*ErrorInfo)(nil),             // 0: snakepit.v1.ErrorInfo
 	(*ErrorInfo_ToolFault)(nil),   // 1: snakepit.v1.ErrorInfo.ToolFault
@@ -592,7 +649,8 @@ var file_snakepit_v1_error_proto_goTypes = []any{
 	(*ErrorInfo_Uncommitted)(nil), // 3: snakepit.v1.ErrorInfo.Uncommitted
 	(*ErrorInfo_Operation)(nil),   // 4: snakepit.v1.ErrorInfo.Operation
 	(*ErrorInfo_Invalid)(nil),     // 5: snakepit.v1.ErrorInfo.Invalid
-	(*ErrorInfo_Corrupt)(nil),     // 6: snakepit.v1.ErrorInfo.Corrupt
+	(*ErrorInfo_Conflict)(nil),    // 6: snakepit.v1.ErrorInfo.Conflict
+	(*ErrorInfo_Corrupt)(nil),     // 7: snakepit.v1.ErrorInfo.Corrupt
 }
 var file_snakepit_v1_error_proto_depIdxs = []int32{
 	1, // 0: snakepit.v1.ErrorInfo.tool:type_name -> snakepit.v1.ErrorInfo.ToolFault
@@ -600,12 +658,13 @@ var file_snakepit_v1_error_proto_depIdxs = []int32{
 	3, // 2: snakepit.v1.ErrorInfo.uncommitted:type_name -> snakepit.v1.ErrorInfo.Uncommitted
 	4, // 3: snakepit.v1.ErrorInfo.operation:type_name -> snakepit.v1.ErrorInfo.Operation
 	5, // 4: snakepit.v1.ErrorInfo.invalid:type_name -> snakepit.v1.ErrorInfo.Invalid
-	6, // 5: snakepit.v1.ErrorInfo.corrupt:type_name -> snakepit.v1.ErrorInfo.Corrupt
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	7, // 5: snakepit.v1.ErrorInfo.corrupt:type_name -> snakepit.v1.ErrorInfo.Corrupt
+	6, // 6: snakepit.v1.ErrorInfo.conflict:type_name -> snakepit.v1.ErrorInfo.Conflict
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_snakepit_v1_error_proto_init() }
@@ -619,7 +678,7 @@ func file_snakepit_v1_error_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_snakepit_v1_error_proto_rawDesc), len(file_snakepit_v1_error_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

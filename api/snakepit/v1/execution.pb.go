@@ -43,8 +43,13 @@ type Invocation struct {
 	Timeout *durationpb.Duration `protobuf:"bytes,8,opt,name=timeout,proto3" json:"timeout,omitempty"`
 	// Fail with not_found if the session does not exist.
 	SessionMustExist bool `protobuf:"varint,9,opt,name=session_must_exist,json=sessionMustExist,proto3" json:"session_must_exist,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// What becomes of the call if another write has changed variables of the
+	// session that it has read or written: "ignore" (the last writer wins, and is
+	// told in overwritten), "fail" or "retry" (run again on the newer state).
+	// Empty is what the tool says, or ignore.
+	OnConflict    string `protobuf:"bytes,10,opt,name=on_conflict,json=onConflict,proto3" json:"on_conflict,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Invocation) Reset() {
@@ -140,6 +145,13 @@ func (x *Invocation) GetSessionMustExist() bool {
 	return false
 }
 
+func (x *Invocation) GetOnConflict() string {
+	if x != nil {
+		return x.OnConflict
+	}
+	return ""
+}
+
 type ExecuteRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Invocation    *Invocation            `protobuf:"bytes,1,opt,name=invocation,proto3" json:"invocation,omitempty"`
@@ -193,7 +205,10 @@ type ExecuteResponse struct {
 	// The session's state version after the call; 0 without a session.
 	StateVersion uint64 `protobuf:"varint,4,opt,name=state_version,json=stateVersion,proto3" json:"state_version,omitempty"`
 	// Sent back with a read, includes what this call wrote.
-	Position      string `protobuf:"bytes,5,opt,name=position,proto3" json:"position,omitempty"`
+	Position string `protobuf:"bytes,5,opt,name=position,proto3" json:"position,omitempty"`
+	// Variables that the call set or unset although another write had changed
+	// them since the call got them: the values of that write are lost.
+	Overwritten   []string `protobuf:"bytes,6,rep,name=overwritten,proto3" json:"overwritten,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -261,6 +276,13 @@ func (x *ExecuteResponse) GetPosition() string {
 		return x.Position
 	}
 	return ""
+}
+
+func (x *ExecuteResponse) GetOverwritten() []string {
+	if x != nil {
+		return x.Overwritten
+	}
+	return nil
 }
 
 type StreamRequest struct {
@@ -445,7 +467,7 @@ var File_snakepit_v1_execution_proto protoreflect.FileDescriptor
 
 const file_snakepit_v1_execution_proto_rawDesc = "" +
 	"\n" +
-	"\x1bsnakepit/v1/execution.proto\x12\vsnakepit.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x19snakepit/v1/options.proto\"\xb0\x02\n" +
+	"\x1bsnakepit/v1/execution.proto\x12\vsnakepit.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x19snakepit/v1/options.proto\"\xd1\x02\n" +
 	"\n" +
 	"Invocation\x12\x12\n" +
 	"\x04tool\x18\x01 \x01(\tR\x04tool\x12\"\n" +
@@ -458,17 +480,21 @@ const file_snakepit_v1_execution_proto_rawDesc = "" +
 	"idempotent\x18\a \x01(\bR\n" +
 	"idempotent\x123\n" +
 	"\atimeout\x18\b \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12,\n" +
-	"\x12session_must_exist\x18\t \x01(\bR\x10sessionMustExist\"I\n" +
+	"\x12session_must_exist\x18\t \x01(\bR\x10sessionMustExist\x12\x1f\n" +
+	"\von_conflict\x18\n" +
+	" \x01(\tR\n" +
+	"onConflict\"I\n" +
 	"\x0eExecuteRequest\x127\n" +
 	"\n" +
 	"invocation\x18\x01 \x01(\v2\x17.snakepit.v1.InvocationR\n" +
-	"invocation\"\xaa\x01\n" +
+	"invocation\"\xcc\x01\n" +
 	"\x0fExecuteResponse\x12\x1c\n" +
 	"\x06result\x18\x01 \x01(\fB\x04\xa8\xed\x18\x01R\x06result\x12 \n" +
 	"\vattachments\x18\x02 \x03(\fR\vattachments\x12\x16\n" +
 	"\x06worker\x18\x03 \x01(\tR\x06worker\x12#\n" +
 	"\rstate_version\x18\x04 \x01(\x04R\fstateVersion\x12\x1a\n" +
-	"\bposition\x18\x05 \x01(\tR\bposition\"H\n" +
+	"\bposition\x18\x05 \x01(\tR\bposition\x12 \n" +
+	"\voverwritten\x18\x06 \x03(\tR\voverwritten\"H\n" +
 	"\rStreamRequest\x127\n" +
 	"\n" +
 	"invocation\x18\x01 \x01(\v2\x17.snakepit.v1.InvocationR\n" +

@@ -253,15 +253,18 @@ func (x *Worker) GetLastExit() string {
 }
 
 type Tool struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Pool          string                 `protobuf:"bytes,1,opt,name=pool,proto3" json:"pool,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Doc           string                 `protobuf:"bytes,3,opt,name=doc,proto3" json:"doc,omitempty"`
-	Parameters    []byte                 `protobuf:"bytes,4,opt,name=parameters,proto3" json:"parameters,omitempty"`
-	ReadOnly      bool                   `protobuf:"varint,5,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
-	Idempotent    bool                   `protobuf:"varint,6,opt,name=idempotent,proto3" json:"idempotent,omitempty"`
-	Streams       bool                   `protobuf:"varint,7,opt,name=streams,proto3" json:"streams,omitempty"`
-	Session       bool                   `protobuf:"varint,8,opt,name=session,proto3" json:"session,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Pool       string                 `protobuf:"bytes,1,opt,name=pool,proto3" json:"pool,omitempty"`
+	Name       string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Doc        string                 `protobuf:"bytes,3,opt,name=doc,proto3" json:"doc,omitempty"`
+	Parameters []byte                 `protobuf:"bytes,4,opt,name=parameters,proto3" json:"parameters,omitempty"`
+	ReadOnly   bool                   `protobuf:"varint,5,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
+	Idempotent bool                   `protobuf:"varint,6,opt,name=idempotent,proto3" json:"idempotent,omitempty"`
+	Streams    bool                   `protobuf:"varint,7,opt,name=streams,proto3" json:"streams,omitempty"`
+	Session    bool                   `protobuf:"varint,8,opt,name=session,proto3" json:"session,omitempty"`
+	// What becomes of calls that do not say so themselves, see
+	// Invocation.on_conflict; empty is ignore.
+	OnConflict    string `protobuf:"bytes,9,opt,name=on_conflict,json=onConflict,proto3" json:"on_conflict,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -350,6 +353,13 @@ func (x *Tool) GetSession() bool {
 		return x.Session
 	}
 	return false
+}
+
+func (x *Tool) GetOnConflict() string {
+	if x != nil {
+		return x.OnConflict
+	}
+	return ""
 }
 
 type ListPoolsRequest struct {
@@ -745,7 +755,7 @@ const file_snakepit_v1_pool_proto_rawDesc = "" +
 	"\aruntime\x18\b \x01(\tR\aruntime\x124\n" +
 	"\astarted\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x12\x1b\n" +
 	"\tlast_exit\x18\n" +
-	" \x01(\tR\blastExit\"\xd7\x01\n" +
+	" \x01(\tR\blastExit\"\xf8\x01\n" +
 	"\x04Tool\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\tR\x04pool\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
@@ -758,7 +768,9 @@ const file_snakepit_v1_pool_proto_rawDesc = "" +
 	"idempotent\x18\x06 \x01(\bR\n" +
 	"idempotent\x12\x18\n" +
 	"\astreams\x18\a \x01(\bR\astreams\x12\x18\n" +
-	"\asession\x18\b \x01(\bR\asession\"\x12\n" +
+	"\asession\x18\b \x01(\bR\asession\x12\x1f\n" +
+	"\von_conflict\x18\t \x01(\tR\n" +
+	"onConflict\"\x12\n" +
 	"\x10ListPoolsRequest\"<\n" +
 	"\x11ListPoolsResponse\x12'\n" +
 	"\x05pools\x18\x01 \x03(\v2\x11.snakepit.v1.PoolR\x05pools\"(\n" +
