@@ -209,6 +209,7 @@ func (a *App) serve(metrics http.Handler, connections int) {
 		Logger:  a.log,
 
 		MaxRequest:     int(a.config.Limits.RequestBytes),
+		MaxBytesInWork: int64(a.config.Limits.BytesInWork),
 		BodyTimeout:    a.config.Limits.BodyTimeout,
 		MaxConnections: connections,
 		AllowedHosts:   hosts(a.config),

@@ -21,6 +21,7 @@ func (c Config) Validate() error {
 	v.sessions()
 	v.pools()
 	v.atLeast("limits.request_bytes", c.Limits.RequestBytes, MiB)
+	v.atLeast("limits.bytes_in_work", c.Limits.BytesInWork, 2*c.Limits.RequestBytes)
 	v.positive("limits.body_timeout", c.Limits.BodyTimeout)
 	if c.Limits.Connections < 0 {
 		v.problem("limits.connections", "%d is not a number of connections; use 1 or more, or 0 for half of the files that may be open", c.Limits.Connections)

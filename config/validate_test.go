@@ -79,6 +79,7 @@ func TestValidateRefuses(t *testing.T) {
 		{func(c *config.Config) { c.CORSOrigins = []string{"a.example"} }, `cors_origins (default): "a.example" is not an origin`},
 		{func(c *config.Config) { c.Limits.BodyTimeout = 0 }, "limits.body_timeout (default): 0s is too short"},
 		{func(c *config.Config) { c.Limits.Connections = -1 }, "limits.connections (default): -1 is not a number of connections"},
+		{func(c *config.Config) { c.Limits.BytesInWork = 100 << 20 }, "limits.bytes_in_work (default): 100MiB is too small; use 128MiB or more"},
 		{func(c *config.Config) { c.Limits.RequestBytes = 10 }, "limits.request_bytes (default): 10 is too small"},
 		{func(c *config.Config) { c.Shutdown.DrainTimeout = 0 }, "shutdown.drain_timeout (default): 0s is too short"},
 		{func(c *config.Config) { c.Log.Level = "loud" }, "log.level (default): expected one of debug, info, warn, error"},

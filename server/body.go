@@ -26,6 +26,7 @@ const slowestBody = 16 << 10
 // long as it likes while it makes progress.
 type bodies struct {
 	timeout time.Duration
+	budget  *budget
 
 	mu       sync.Mutex // guards the fields below and those of each body
 	running  int        // requests that have begun and not ended
@@ -33,8 +34,8 @@ type bodies struct {
 	refused  error // if not nil, what every body that is still arriving ends with
 }
 
-func newBodies(timeout time.Duration) *bodies {
-	return &bodies{timeout: timeout, arriving: make(map[*body]struct{})}
+func newBodies(timeout time.Duration, budget *budget) *bodies {
+	return &bodies{timeout: timeout, budget: budget, arriving: make(map[*body]struct{})}
 }
 
 // watch watches the bodies of the requests that go to next.
@@ -51,6 +52,7 @@ func (b *bodies) watch(next http.Handler) http.Handler {
 		if r.Body != nil && r.Body != http.NoBody {
 			body := b.begin(w, r)
 			defer body.end()
+			r = r.WithContext(context.WithValue(r.Context(), shareKey{}, body.share))
 			r.Body = body
 		}
 		next.ServeHTTP(w, r)
@@ -78,8 +80,12 @@ func (b *bodies) refuse(err error) {
 // body is the body of one request.
 type body struct {
 	io.ReadCloser
-	all  *bodies
-	conn *http.ResponseController
+	all   *bodies
+	conn  *http.ResponseController
+	share *share
+	ctx   context.Context // of the request, for waits
+	// refused is why the share could not be had. Only the handler uses it.
+	refused error
 	// Set once, guarded by all.mu afterwards.
 	timer *time.Timer
 
@@ -90,7 +96,10 @@ type body struct {
 
 func (b *bodies) begin(w http.ResponseWriter, r *http.Request) *body {
 	now := time.Now()
-	body := &body{ReadCloser: r.Body, all: b, conn: http.NewResponseController(w), began: now, last: now}
+	body := &body{
+		ReadCloser: r.Body, all: b, conn: http.NewResponseController(w), share: b.budget.open(r), ctx: r.Context(),
+		began: now, last: now,
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.arriving[body] = struct{}{}
@@ -104,6 +113,17 @@ func (b *bodies) begin(w http.ResponseWriter, r *http.Request) *body {
 // Read implements io.Reader. A body that was given up ends with the reason, as
 // it goes to the client.
 func (b *body) Read(p []byte) (int, error) {
+	if b.refused = b.share.pay(b.ctx, 0); b.refused != nil {
+		return 0, b.refused
+	}
+	n, err := b.read(p)
+	if b.refused = b.share.pay(b.ctx, n); b.refused != nil {
+		return 0, b.refused
+	}
+	return n, err
+}
+
+func (b *body) read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.all.mu.Lock()
 	defer b.all.mu.Unlock()
@@ -118,6 +138,19 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Close implements io.Closer. Many clients read the answer only when they have
+// sent everything, so what was refused is still read.
+func (b *body) Close() error {
+	if b.refused != nil {
+		_, _ = io.CopyN(io.Discard, readerFunc(b.read), b.all.budget.largest)
+	}
+	return b.ReadCloser.Close()
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
 // arrived ends the watch.
 func (b *body) arrived() {
 	b.timer.Stop()
@@ -127,6 +160,7 @@ func (b *body) arrived() {
 // end is called when the request has been answered. What its handler has not
 // read is read by net/http, before it takes the next request of the connection.
 func (b *body) end() {
+	b.share.release()
 	b.all.mu.Lock()
 	defer b.all.mu.Unlock()
 	if _, arriving := b.all.arriving[b]; arriving {

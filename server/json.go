@@ -1,7 +1,9 @@
 package server
 
 import (
+	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // jsonCodec is the JSON of the Connect protocol, with one difference from
@@ -31,7 +34,7 @@ func (c jsonCodec) Marshal(v any) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return rewrite(text, msg.ProtoReflect().Descriptor(), textOfBase64)
+	return rewrite(make([]byte, 0, len(text)), text, msg.ProtoReflect().Descriptor(), textOfBase64)
 }
 
 // Unmarshal implements connect.Codec.
@@ -50,11 +53,16 @@ func (c jsonCodec) Unmarshal(data []byte, v any) error {
 		var nothing any
 		return fmt.Errorf("the request is not valid JSON: %w", json.Unmarshal(data, &nothing))
 	}
-	text, err := rewrite(data, msg.ProtoReflect().Descriptor(), base64OfText)
+	var taken texts
+	text, err := rewrite(nil, data, msg.ProtoReflect().Descriptor(), taken.take)
 	if err != nil {
 		return err
 	}
-	return protojson.Unmarshal(text, msg)
+	if err := protojson.Unmarshal(text, msg); err != nil {
+		return err
+	}
+	taken.put(msg.ProtoReflect())
+	return nil
 }
 
 // textOfBase64 appends the JSON in what protojson wrote for a bytes field.
@@ -72,8 +80,64 @@ func textOfBase64(dst, value []byte) ([]byte, error) {
 	return dst, nil
 }
 
-func base64OfText(dst, value []byte) ([]byte, error) {
+// texts are the values of json_text fields while protojson decodes the rest. It
+// sees their numbers instead: the largest values are among them, and would pass
+// through base64 there and back.
+type texts struct{ values [][]byte }
+
+// take appends the number of a value in its place, as protojson reads bytes.
+func (t *texts) take(dst, value []byte) ([]byte, error) {
+	number := binary.BigEndian.AppendUint32(nil, uint32(len(t.values)))
+	t.values = append(t.values, bytes.Clone(value)) // the request's buffer is used again
 	dst = append(dst, '"')
-	dst = base64.StdEncoding.AppendEncode(dst, value)
+	dst = base64.StdEncoding.AppendEncode(dst, number)
 	return append(dst, '"'), nil
+}
+
+// put puts the values in the places of their numbers.
+func (t *texts) put(msg protoreflect.Message) {
+	msg.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		inside := fd.Message()
+		if fd.IsMap() {
+			inside = fd.MapValue().Message()
+		}
+		switch {
+		case isText(fd):
+			t.putField(msg, fd, v)
+		case inside == nil || inside.ParentFile().Package() == "google.protobuf":
+		case fd.IsMap():
+			v.Map().Range(func(_ protoreflect.MapKey, v protoreflect.Value) bool {
+				t.put(v.Message())
+				return true
+			})
+		case fd.IsList():
+			for i := range v.List().Len() {
+				t.put(v.List().Get(i).Message())
+			}
+		default:
+			t.put(v.Message())
+		}
+		return true
+	})
+}
+
+func (t *texts) putField(msg protoreflect.Message, fd protoreflect.FieldDescriptor, v protoreflect.Value) {
+	switch {
+	case fd.IsMap():
+		m := v.Map()
+		m.Range(func(key protoreflect.MapKey, v protoreflect.Value) bool {
+			m.Set(key, t.of(v))
+			return true
+		})
+	case fd.IsList():
+		for i, list := 0, v.List(); i < list.Len(); i++ {
+			list.Set(i, t.of(list.Get(i)))
+		}
+	default:
+		msg.Set(fd, t.of(v))
+	}
+}
+
+func (t *texts) of(number protoreflect.Value) protoreflect.Value {
+	return protoreflect.ValueOfBytes(t.values[binary.BigEndian.Uint32(number.Bytes())])
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/snakepit-go/snakepit/internal/correlation"
 	"github.com/snakepit-go/snakepit/internal/wireerr"
@@ -40,6 +41,7 @@ type interceptor struct{ logger *slog.Logger }
 func (i *interceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
 		began := time.Now()
+		settle(ctx, func() int { return messageSize(req.Any()) })
 		res, err := next(ctx, req)
 		return res, i.done(ctx, req.Spec(), began, err)
 	}
@@ -54,8 +56,31 @@ func (i *interceptor) WrapStreamingClient(next connect.StreamingClientFunc) conn
 func (i *interceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
 		began := time.Now()
-		return i.done(ctx, conn.Spec(), began, next(ctx, conn))
+		return i.done(ctx, conn.Spec(), began, next(ctx, settlingConn{conn, ctx}))
 	}
+}
+
+// settlingConn tells the budget of requests when a message of a stream has
+// arrived.
+type settlingConn struct {
+	connect.StreamingHandlerConn
+	ctx context.Context
+}
+
+// Receive implements connect.StreamingHandlerConn.
+func (c settlingConn) Receive(msg any) error {
+	err := c.StreamingHandlerConn.Receive(msg)
+	if err == nil {
+		settle(c.ctx, func() int { return messageSize(msg) })
+	}
+	return err
+}
+
+func messageSize(msg any) int {
+	if m, ok := msg.(proto.Message); ok {
+		return proto.Size(m)
+	}
+	return 0
 }
 
 // done logs the end of a request and returns its error as it goes to the

@@ -12,9 +12,10 @@ import (
 )
 
 // rewrite applies change to the value of every json_text field in the JSON of a
-// message, and drops the space between tokens. The text must be valid JSON.
-func rewrite(text []byte, md protoreflect.MessageDescriptor, change func(dst, value []byte) ([]byte, error)) ([]byte, error) {
-	r := rewriter{src: text, dst: make([]byte, 0, len(text)+len(text)/3), change: change}
+// message, drops the space between tokens, and appends it all to dst. The text
+// must be valid JSON.
+func rewrite(dst, text []byte, md protoreflect.MessageDescriptor, change func(dst, value []byte) ([]byte, error)) ([]byte, error) {
+	r := rewriter{src: text, dst: dst, change: change}
 	if err := r.message(md); err != nil {
 		return nil, err
 	}

@@ -22,6 +22,10 @@ import (
 // otherwise.
 const DefaultMaxRequest = 128 << 20
 
+// DefaultMaxBytesInWork is how many bytes of requests may be in work unless
+// Options say otherwise.
+const DefaultMaxBytesInWork = 256 << 20
+
 // Limits of connections.
 const (
 	// readHeaderTimeout bounds how long a client may take to send a request's
@@ -50,6 +54,11 @@ type Options struct {
 	// MaxRequest is the largest message of a request in bytes;
 	// DefaultMaxRequest if it is 0.
 	MaxRequest int
+	// MaxBytesInWork is how many bytes of requests there may be at once, from
+	// their first byte to their answer; DefaultMaxBytesInWork if it is 0, and
+	// at least twice MaxRequest. A request beyond waits for a moment and is
+	// refused then.
+	MaxBytesInWork int64
 	// BodyTimeout is the longest pause in the body of a request, which also
 	// has to arrive with 16 KiB a second on average once this time is over;
 	// DefaultBodyTimeout if it is 0.
@@ -89,6 +98,9 @@ func New(opts Options) *Server {
 	if opts.MaxRequest <= 0 {
 		opts.MaxRequest = DefaultMaxRequest
 	}
+	if opts.MaxBytesInWork <= 0 {
+		opts.MaxBytesInWork = DefaultMaxBytesInWork
+	}
 	if opts.BodyTimeout <= 0 {
 		opts.BodyTimeout = DefaultBodyTimeout
 	}
@@ -117,7 +129,7 @@ func New(opts Options) *Server {
 		mux.Handle("/metrics", opts.Metrics)
 	}
 
-	s := &Server{bodies: newBodies(opts.BodyTimeout), connections: newConnections(opts.MaxConnections)}
+	s := &Server{bodies: newBodies(opts.BodyTimeout, newBudget(opts.MaxBytesInWork, int64(opts.MaxRequest))), connections: newConnections(opts.MaxConnections)}
 	s.handler = correlate(s.bodies.watch(pages{lower(opts.AllowedHosts), lower(opts.CORSOrigins)}.restrict(mux)))
 	base, cancel := context.WithCancelCause(context.Background())
 	s.cancel = cancel

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/snakepit-go/snakepit/client"
 	"github.com/snakepit-go/snakepit/execution"
 	"github.com/snakepit-go/snakepit/session"
 	"github.com/snakepit-go/snakepit/worker"
@@ -50,7 +51,7 @@ var exitCodes = []struct {
 			worker.ErrStateUnreadable}},
 	{exitUnavailable, "not available or not in time: no server, no worker, a full queue, a timeout (the call may still have run)",
 		[]error{
-			session.ErrUnavailable, session.ErrClosed,
+			session.ErrUnavailable, session.ErrClosed, client.ErrOverloaded,
 			worker.ErrNoWorkers, worker.ErrSaturated, worker.ErrQueueTimeout, worker.ErrWorkerBusy, worker.ErrWorkerGone,
 			worker.ErrDraining, worker.ErrClosed, worker.ErrCanceled, execution.ErrSessionWorkerGone,
 			context.DeadlineExceeded, context.Canceled,

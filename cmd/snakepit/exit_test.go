@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/snakepit-go/snakepit/client"
 	"github.com/snakepit-go/snakepit/execution"
 	"github.com/snakepit-go/snakepit/internal/wireerr"
 	"github.com/snakepit-go/snakepit/session"
@@ -43,6 +44,7 @@ func TestExitCodes(t *testing.T) {
 		{live, &worker.ToolError{Kind: worker.ToolRaised, Type: "ValueError"}, 5},
 		{live, &worker.ToolError{Kind: worker.InvalidArguments}, 5},
 		{live, worker.ErrSaturated, 6},
+		{live, client.ErrOverloaded, 6},
 		{live, worker.ErrQueueTimeout, 6},
 		{live, worker.ErrDraining, 6},
 		{live, session.ErrUnavailable, 6},

@@ -9,6 +9,7 @@ package wireerr
 
 import (
 	"context"
+	"errors"
 
 	"connectrpc.com/connect"
 
@@ -16,6 +17,10 @@ import (
 	"github.com/snakepit-go/snakepit/session"
 	"github.com/snakepit-go/snakepit/worker"
 )
+
+// ErrOverloaded means that the server has as many bytes of requests in work as
+// it takes.
+var ErrOverloaded = errors.New("the server is overloaded")
 
 // Row is an error with what stands for it on the wire.
 type Row struct {
@@ -70,6 +75,8 @@ var Table = []Row{
 	{session.ErrInvalid, "invalid", connect.CodeInvalidArgument, false},
 	{session.ErrUnavailable, "store_unavailable", connect.CodeUnavailable, true},
 	{session.ErrClosed, "store_closed", connect.CodeUnavailable, false},
+
+	{ErrOverloaded, "overloaded", connect.CodeResourceExhausted, true},
 
 	{context.DeadlineExceeded, "deadline_exceeded", connect.CodeDeadlineExceeded, false},
 	{context.Canceled, "canceled", connect.CodeCanceled, false},

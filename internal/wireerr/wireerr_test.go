@@ -61,14 +61,15 @@ var sentinels = map[string]error{
 	"execution.ErrStateNotCommitted": execution.ErrStateNotCommitted,
 	"execution.ErrSessionWorkerGone": execution.ErrSessionWorkerGone,
 	"execution.ErrPoolNotFound":      execution.ErrPoolNotFound,
+	"wireerr.ErrOverloaded":          wireerr.ErrOverloaded,
 	"context.DeadlineExceeded":       context.DeadlineExceeded,
 	"context.Canceled":               context.Canceled,
 }
 
 func TestEverySentinelIsInTheTable(t *testing.T) {
-	for _, pkg := range []string{"session", "worker", "execution"} {
+	for _, pkg := range []string{"session", "worker", "execution", "internal/wireerr"} {
 		for _, name := range exportedErrors(t, filepath.Join("..", "..", pkg)) {
-			err, ok := sentinels[pkg+"."+name]
+			err, ok := sentinels[filepath.Base(pkg)+"."+name]
 			if !ok {
 				t.Errorf("%s.%s is new: add it to this test and to the table", pkg, name)
 				continue
