@@ -3,6 +3,7 @@ package snakepit
 import (
 	"context"
 	"fmt"
+	"iter"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -107,6 +108,36 @@ func resolveTools(cfg PoolConfig) (string, error) {
 		return "", fmt.Errorf("%w: tools file %s is a directory: name a Python file, or a module together with PythonPath", session.ErrInvalid, path)
 	}
 	return path, nil
+}
+
+// Check looks for what workers of the pool need, without starting one: the tools
+// file, an interpreter that runs and is new enough, the directories. It yields
+// the setting at fault, in the words of the daemon's configuration, with what is
+// wrong.
+func (p PoolConfig) Check(ctx context.Context) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		if p.Tools != "" { // whether it must be given, others say
+			if _, err := resolveTools(p); err != nil && !yield("python", err) {
+				return
+			}
+		}
+		if _, err := process.FindPython(ctx, process.PythonQuery{Explicit: p.Interpreter}); err != nil && !yield("interpreter", err) {
+			return
+		}
+		for _, dir := range p.PythonPath {
+			if _, err := os.Stat(dir); err != nil && !yield("python_path", err) { // a zip file is good too
+				return
+			}
+		}
+		if p.Dir == "" {
+			return
+		}
+		if info, err := os.Stat(p.Dir); err != nil {
+			yield("dir", err)
+		} else if !info.IsDir() {
+			yield("dir", fmt.Errorf("%s is no directory", p.Dir))
+		}
+	}
 }
 
 func searchPath(library string, more []string) string {

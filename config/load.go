@@ -32,7 +32,7 @@ type layer struct {
 func newLayer() layer { return layer{map[string]any{}, map[string]string{}} }
 
 // Load merges the defaults and the sources. The error joins every unknown key, wrong type and unreadable file; each line
-// names the source. Whether the values make sense together is for Validate to say.
+// names the source; beside it stands what could be read, for who wants to tell all problems at once. Whether the values make sense together is for Validate to say.
 func Load(src Source) (Config, error) {
 	if src.File == "" {
 		src.File = lookup(src.Env, FileVariable)
@@ -40,9 +40,7 @@ func Load(src Source) (Config, error) {
 	file, fileErr := readFile(src.File)
 	env, envErr := readEnvironment(src.Env)
 	flags, flagErr := readFlags(src.Flags)
-	if err := errors.Join(fileErr, envErr, flagErr); err != nil {
-		return Config{}, err
-	}
+	mistakes := errors.Join(fileErr, envErr, flagErr)
 
 	k := koanf.New(".")
 	origins := map[string]string{}
@@ -60,7 +58,7 @@ func Load(src Source) (Config, error) {
 		return Config{}, fmt.Errorf("decode configuration: %w", err)
 	}
 	c.origins = origins
-	return c, nil
+	return c, mistakes
 }
 
 func merge(k *koanf.Koanf, origins map[string]string, l layer) error {

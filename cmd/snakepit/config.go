@@ -1,12 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/snakepit-go/snakepit/app"
 	"github.com/snakepit-go/snakepit/config"
 )
 
@@ -45,11 +47,17 @@ func newConfigCheck(e env) *cobra.Command {
 		Use:   "check",
 		Short: "Say whether serve could start with this configuration",
 		Long: `Say whether serve could start with this configuration: all problems at once,
-each with its source. Files and directories that it names are not looked at.`,
+each with its source. It looks at the files and directories that are named, runs
+the interpreters to see their version, and tries the address. Nothing is
+started, so whether the tools load is not known before serve has loaded them.`,
 		Args: arguments(0, 0),
-		RunE: func(*cobra.Command, []string) error {
-			if _, err := opts.valid(); err != nil {
-				return err
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := opts.load()
+			if unread, ok := errors.AsType[configError](err); ok {
+				err = unread.err
+			}
+			if err := errors.Join(err, c.Validate(), app.Check(cmd.Context(), c)); err != nil {
+				return configError{err}
 			}
 			fmt.Fprintln(e.stdout, "the configuration is valid")
 			return nil

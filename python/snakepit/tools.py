@@ -344,6 +344,24 @@ def load(target: str) -> None:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except BaseException as e:
         del sys.modules[name]
+        if isinstance(e, ImportError) and "relative import" in str(e):
+            raise _needs_its_package(path) from e
         raise
+
+
+def _needs_its_package(path: str) -> DefinitionError:
+    """What is wrong with the path of a file that imports ``from .other``."""
+    import os
+
+    folder, module = os.path.split(path[: -len(".py")] if path.endswith(".py") else path)
+    while True:
+        folder, package = os.path.split(folder)
+        module = f"{package}.{module}"
+        if not os.path.isfile(os.path.join(folder, "__init__.py")):
+            break
+    return DefinitionError(
+        f"{path} imports from its package, so it has to be named as a module: {module}, "
+        f"with the directory {folder} in python_path or as the working directory"
+    )
