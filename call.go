@@ -23,9 +23,23 @@ type callOptions struct {
 // InPool runs the call in the pool of that name instead of the default one.
 func InPool(name string) CallOption { return func(o *callOptions) { o.pool = name } }
 
-// WithCallID names a call in a session, so that repeating it is safe: once a
-// call of this id has committed, it ends with session.ErrAlreadyCommitted
-// instead of running again. The last 16 writes of a session are remembered.
+// WithCallID names a call, up to 256 bytes, so that repeating it is safe: what
+// it changes in its session happens once. When a call of this id has been
+// committed, a repetition does not run; it gets the same answer, and its
+// Result.Repeated is true. One that comes while the first runs waits for it.
+//
+// An id belongs to its session, or to all calls without one. It is kept with
+// the session for 24 hours (session.Options.CallRetention), in 4 MiB a session
+// (MaxCallBytes); answers of up to 64 KiB are kept with it, the chunks of a
+// stream included. A larger answer, or one that had to make room, gives an
+// *AnswerNotKeptError, and nothing runs. Another tool, or other arguments,
+// under the id give ErrCallIDReused. A call that failed leaves no id.
+//
+// What a tool does outside its session (a file, a mail, a payment) cannot be
+// undone or done once by this: if the worker or this process dies before the
+// commit, a repetition runs the tool again; hand the id on to whatever the tool
+// calls. That holds for all effects of a call without a session, whose id is
+// recorded after it ran.
 func WithCallID(id string) CallOption { return func(o *callOptions) { o.callID = id } }
 
 // Idempotent allows the call to run again on another worker if one dies.

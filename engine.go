@@ -179,8 +179,8 @@ func (e *Engine) Execute(ctx context.Context, tool string, args any, opts ...Cal
 // exist. When it returns without error, what the tool changed is committed.
 //
 // Errors: those of Execute; *execution.StateNotCommittedError if the tool ran
-// and its changes were not stored; session.ErrAlreadyCommitted if the call's id
-// has committed before; the session package's errors for an invalid id, a full
+// and its changes were not stored; ErrCallIDReused, ErrCallClosed and
+// *AnswerNotKeptError for calls with an id; the session package's errors for an invalid id, a full
 // store, or a store that is unavailable.
 func (e *Engine) ExecuteInSession(ctx context.Context, sessionID, tool string, args any, opts ...CallOption) (*Result, error) {
 	if sessionID == "" {
@@ -306,12 +306,53 @@ func (e *Engine) execute(ctx context.Context, sessionID, tool string, args any, 
 	if err != nil {
 		return nil, fmt.Errorf("execute %s: %w", tool, err)
 	}
-	result := &Result{Value: res.Value, Attachments: res.Attachments, Worker: res.Worker, Overwritten: res.Overwritten}
+	result := &Result{Value: res.Value, Attachments: res.Attachments, Worker: res.Worker, Overwritten: res.Overwritten, Repeated: res.Repeated}
 	if res.Session != nil {
 		result.StateVersion = res.Session.StateVersion()
 		result.Position = res.Session.Position()
 	}
 	return result, nil
+}
+
+// CallStatus is what became of a call that was given an id.
+type CallStatus = execution.CallStatus
+
+// The states of a CallStatus.
+const (
+	CallNotCommitted = execution.CallNotCommitted
+	CallCommitted    = execution.CallCommitted
+	CallRunning      = execution.CallRunning
+	CallClosed       = execution.CallClosed
+	CallNotKept      = execution.CallNotKept
+)
+
+// CallStatus says what became of the call that was given an id with WithCallID,
+// in a session, or without one if sessionID is empty. It changes nothing: what
+// is CallNotCommitted may still arrive and run.
+//
+// Errors: session.ErrNotFound for the session, with which its ids are gone;
+// session.ErrInvalid, session.ErrUnavailable, session.ErrCorrupt.
+func (e *Engine) CallStatus(ctx context.Context, sessionID, callID string) (*CallStatus, error) {
+	status, err := e.executor.CallStatus(ctx, sessionID, callID)
+	if err != nil {
+		return nil, fmt.Errorf("status of call %q: %w", callID, err)
+	}
+	return status, nil
+}
+
+// CloseCall is CallStatus for those who need to be certain that a call has not
+// been committed and will not be: unless it has been, or runs, its id is
+// closed. A call of that id that arrives later is refused with ErrCallClosed,
+// and so is the commit of one that runs elsewhere. An id stays closed as long as
+// ids are kept.
+//
+// Errors: those of CallStatus, and session.ErrUnknown.
+func (e *Engine) CloseCall(ctx context.Context, sessionID, callID string) (*CallStatus, error) {
+	status, err := e.executor.CloseCall(ctx, sessionID, callID)
+	if err != nil {
+		return nil, fmt.Errorf("close call %q: %w", callID, err)
+	}
+	return status, nil
 }
 
 // Sessions returns the session store, for everything but calls.

@@ -32,6 +32,13 @@ var (
 
 	// ErrStateNotCommitted matches every *StateNotCommittedError.
 	ErrStateNotCommitted = execution.ErrStateNotCommitted
+	// ErrCallIDReused: a call of this id was committed, of another tool or with
+	// other arguments.
+	ErrCallIDReused = execution.ErrCallIDReused
+	// ErrCallClosed: the call's id was closed before a call of it committed.
+	ErrCallClosed = execution.ErrCallClosed
+	// ErrAnswerNotKept matches every *AnswerNotKeptError.
+	ErrAnswerNotKept = execution.ErrAnswerNotKept
 	// ErrConflict: the session is not at the expected revision.
 	ErrConflict = session.ErrConflict
 	// ErrQuotaExceeded: the store holds as many sessions as it may.
@@ -54,6 +61,9 @@ type (
 	// StateNotCommittedError says that a call ran and what it changed in its
 	// session was not stored.
 	StateNotCommittedError = execution.StateNotCommittedError
+	// AnswerNotKeptError says that a call was committed before, and that its
+	// answer is not kept.
+	AnswerNotKeptError = execution.AnswerNotKeptError
 )
 
 // The kinds of a *ToolError.

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 
 	"github.com/snakepit-go/snakepit"
-	"github.com/snakepit-go/snakepit/session"
 	"github.com/snakepit-go/snakepit/session/diskstore"
 	"github.com/snakepit-go/snakepit/worker"
 )
@@ -95,12 +94,21 @@ func ExampleWithCallID() {
 	defer engine.Close()
 
 	for range 2 { // for example because the first answer was lost on its way
-		_, err := engine.ExecuteInSession(ctx, "alice", "remember", snakepit.Args{"text": "milk"}, snakepit.WithCallID("order-17"))
-		fmt.Println(errors.Is(err, session.ErrAlreadyCommitted))
+		result, err := engine.ExecuteInSession(ctx, "alice", "remember", snakepit.Args{"text": "milk"}, snakepit.WithCallID("order-17"))
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(string(result.Value), result.Repeated)
 	}
+	status, err := engine.CallStatus(ctx, "alice", "order-17")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(status.State)
 	// Output:
-	// false
-	// true
+	// {"count":1} false
+	// {"count":1} true
+	// committed
 }
 
 // The errors of calls say what happened and to whom.

@@ -223,22 +223,48 @@ func TestSessionDeletedDuringACall(t *testing.T) {
 	}
 }
 
+// TestCallID: one call with an id, whatever else is written to its session, and
+// the same call again.
 func TestCallID(t *testing.T) {
 	e := openEngine(t, nil)
-	call := func() error {
-		_, err := e.ExecuteInSession(t.Context(), "s", "remember", snakepit.Args{"text": "once"}, snakepit.WithCallID("order-1"))
-		return err
+	call := func(text string) (*snakepit.Result, error) {
+		return e.ExecuteInSession(t.Context(), "s", "remember", snakepit.Args{"text": text}, snakepit.WithCallID("order-1"))
 	}
-	if err := call(); err != nil {
-		t.Fatal(err)
+	first, err := call("once")
+	if err != nil || first.Repeated {
+		t.Fatalf("%+v, %v", first, err)
 	}
-	if err := call(); !errors.Is(err, session.ErrAlreadyCommitted) {
-		t.Errorf("repetition: %v", err)
+	for i := range 16 {
+		if _, err := e.Sessions().Patch(t.Context(), "s", session.Patch{Set: map[string]json.RawMessage{"other": json.RawMessage(fmt.Sprint(i))}}); err != nil {
+			t.Fatal(err)
+		}
 	}
-	// A call that changes nothing is remembered as well.
-	for i, want := range []error{nil, session.ErrAlreadyCommitted} {
-		if _, err := e.ExecuteInSession(t.Context(), "s", "look", nil, snakepit.WithCallID("order-2")); !errors.Is(err, want) {
-			t.Errorf("call %d that changes nothing: %v, want %v", i, err, want)
+	again, err := call("once")
+	if err != nil {
+		t.Fatalf("the same call again: %v", err)
+	}
+	if !again.Repeated || string(again.Value) != string(first.Value) || again.Worker != first.Worker || again.StateVersion != first.StateVersion+16 {
+		t.Errorf("the same call again gave %+v after %+v", again, first)
+	}
+	if _, err := call("something else"); !errors.Is(err, snakepit.ErrCallIDReused) {
+		t.Errorf("other arguments: %v", err)
+	}
+	if _, err := e.ExecuteInSession(t.Context(), "s", "recall", nil, snakepit.WithCallID("order-1")); !errors.Is(err, snakepit.ErrCallIDReused) {
+		t.Errorf("another tool: %v", err)
+	}
+	// A call that changes nothing is kept as well, in its session and without one.
+	for i, repeated := range []bool{false, true} {
+		for _, call := range []func() (*snakepit.Result, error){
+			func() (*snakepit.Result, error) {
+				return e.ExecuteInSession(t.Context(), "s", "look", nil, snakepit.WithCallID("order-2"))
+			},
+			func() (*snakepit.Result, error) {
+				return e.Execute(t.Context(), "echo", snakepit.Args{"value": 1}, snakepit.WithCallID("order-1"))
+			},
+		} {
+			if res, err := call(); err != nil || res.Repeated != repeated {
+				t.Errorf("call %d that changes nothing: %+v, %v", i, res, err)
+			}
 		}
 	}
 	got := decode[notes](t, inSession(t, e, "s", "recall", nil))

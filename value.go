@@ -30,6 +30,10 @@ type Result struct {
 	// although another write had changed them since the call got them. The
 	// values of that write are lost.
 	Overwritten []string
+	// Repeated says that a call of this id had been committed before: this is
+	// its answer, and the tool did not run again. StateVersion is the
+	// session's now.
+	Repeated bool
 }
 
 // Chunk is one value of a stream.

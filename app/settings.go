@@ -88,6 +88,8 @@ func sessionOptions(c config.Sessions) session.Options {
 		SweepInterval:    c.SweepInterval,
 		WarnThreshold:    c.WarnThreshold,
 		MaxVars:          int(c.MaxVarsBytes),
+		CallRetention:    c.CallRetention,
+		MaxCallBytes:     int(c.MaxCallBytes),
 		OperationTimeout: c.OperationTimeout,
 	}
 }

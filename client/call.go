@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	snakepitv1 "github.com/snakepit-go/snakepit/api/snakepit/v1"
+	"github.com/snakepit-go/snakepit/execution"
 	"github.com/snakepit-go/snakepit/internal/correlation"
 	"github.com/snakepit-go/snakepit/internal/value"
 	"github.com/snakepit-go/snakepit/session"
@@ -32,8 +33,9 @@ type Call struct {
 	MustExist bool
 	// Pool is empty for the default one.
 	Pool string
-	// ID names a call in a session: once it has committed, a repetition ends
-	// with session.ErrAlreadyCommitted.
+	// ID names the call, so that repeating it is safe: see snakepit.WithCallID.
+	// Give a repetition the same id; the client makes none by itself, and
+	// repeats no call.
 	ID string
 	// OnConflict is "ignore", "fail" or "retry": what becomes of the call if
 	// another write has changed variables of its session that it has read or
@@ -63,6 +65,9 @@ type Result struct {
 	// Overwritten are the variables of the session that the call set or unset
 	// although another write had changed them since the call got them.
 	Overwritten []string
+	// Repeated says that a call of this id had been committed before: this is
+	// its answer, and the tool did not run again.
+	Repeated bool
 	// CorrelationID is the call's own, or the one that the server made.
 	CorrelationID string
 }
@@ -148,6 +153,67 @@ func (c *Client) Stream(ctx context.Context, call Call) iter.Seq2[*Chunk, error]
 	}
 }
 
+// CallStatus says what became of a call: see snakepit.CallStatus.
+type CallStatus struct {
+	State execution.CallState
+	// At is when it was committed, or its id closed.
+	At time.Time
+	// Answer is what it returned, without the chunks of a stream; nil if it is
+	// not kept, or there is none.
+	Answer *Result
+	// AnswerSize and AnswerSHA256 describe the answer also if it is not kept.
+	AnswerSize   int64
+	AnswerSHA256 string
+	// KeptSince is from when on all committed ids are known.
+	KeptSince time.Time
+}
+
+// CallStatus says what became of the call that was given an id, in a session, or
+// without one if sessionID is empty. It changes nothing.
+//
+// Errors: as CallStatus of package snakepit.
+func (c *Client) CallStatus(ctx context.Context, sessionID, callID string) (*CallStatus, error) {
+	res, err := c.calls.GetCall(ctx, connect.NewRequest(&snakepitv1.GetCallRequest{Session: sessionID, CallId: callID}))
+	if err != nil {
+		return nil, err
+	}
+	return statusOf(res.Msg.GetStatus()), nil
+}
+
+// CloseCall is CallStatus that makes certain: unless a call of the id has been
+// committed, or runs, none ever will be.
+//
+// Errors: as CloseCall of package snakepit.
+func (c *Client) CloseCall(ctx context.Context, sessionID, callID string) (*CallStatus, error) {
+	res, err := c.calls.CloseCall(ctx, connect.NewRequest(&snakepitv1.CloseCallRequest{Session: sessionID, CallId: callID}))
+	if err != nil {
+		return nil, err
+	}
+	return statusOf(res.Msg.GetStatus()), nil
+}
+
+var callStates = map[snakepitv1.CallStatus_State]execution.CallState{
+	snakepitv1.CallStatus_STATE_NOT_COMMITTED: execution.CallNotCommitted,
+	snakepitv1.CallStatus_STATE_COMMITTED:     execution.CallCommitted,
+	snakepitv1.CallStatus_STATE_RUNNING:       execution.CallRunning,
+	snakepitv1.CallStatus_STATE_CLOSED:        execution.CallClosed,
+	snakepitv1.CallStatus_STATE_NOT_KEPT:      execution.CallNotKept,
+}
+
+func statusOf(m *snakepitv1.CallStatus) *CallStatus {
+	status := &CallStatus{
+		State: callStates[m.GetState()], AnswerSize: m.GetAnswerBytes(), AnswerSHA256: m.GetAnswerSha256(),
+		KeptSince: m.GetKeptSince().AsTime(),
+	}
+	if m.GetAt() != nil {
+		status.At = m.GetAt().AsTime()
+	}
+	if a := m.GetAnswer(); a != nil {
+		status.Answer = resultOf(a, nil)
+	}
+	return status
+}
+
 // context is the context of the call's request.
 func (call Call) context(ctx context.Context) context.Context {
 	if call.CorrelationID == "" {
@@ -177,7 +243,7 @@ func (call Call) message() (*snakepitv1.Invocation, error) {
 func resultOf(m *snakepitv1.ExecuteResponse, h http.Header) *Result {
 	return &Result{
 		Value: m.GetResult(), Attachments: m.GetAttachments(), Worker: m.GetWorker(), Overwritten: m.GetOverwritten(),
-		StateVersion: m.GetStateVersion(), Position: m.GetPosition(), CorrelationID: h.Get(correlationHeader),
+		StateVersion: m.GetStateVersion(), Position: m.GetPosition(), Repeated: m.GetRepeated(), CorrelationID: h.Get(correlationHeader),
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/snakepit-go/snakepit"
 	"github.com/snakepit-go/snakepit/client"
+	"github.com/snakepit-go/snakepit/execution"
 	"github.com/snakepit-go/snakepit/session"
 	"github.com/snakepit-go/snakepit/worker"
 )
@@ -159,8 +160,34 @@ func TestCallErrors(t *testing.T) {
 	if err := execute(named); err != nil {
 		t.Fatal(err)
 	}
-	if err := execute(named); !errors.Is(err, session.ErrAlreadyCommitted) {
-		t.Errorf("the repeated call: %v", err)
+	if res, err := c.Execute(t.Context(), named); err != nil || !res.Repeated || string(res.Value) == "" || res.StateVersion == 0 {
+		t.Errorf("the repeated call: %+v, %v", res, err)
+	}
+	other := named
+	other.Args = map[string]string{"text": "b"}
+	if err := execute(other); !errors.Is(err, execution.ErrCallIDReused) {
+		t.Errorf("another call under the id: %v", err)
+	}
+	status, err := c.CallStatus(t.Context(), "once", "call-1")
+	if err != nil || status.State != execution.CallCommitted || status.Answer == nil || status.At.IsZero() || status.AnswerSize == 0 {
+		t.Errorf("its status: %+v, %v", status, err)
+	}
+	if status, err := c.CallStatus(t.Context(), "once", "call-2"); err != nil || status.State != execution.CallNotCommitted {
+		t.Errorf("the status of another: %+v, %v", status, err)
+	}
+	if status, err := c.CloseCall(t.Context(), "once", "call-2"); err != nil || status.State != execution.CallClosed {
+		t.Errorf("closed: %+v, %v", status, err)
+	}
+	named.ID = "call-2"
+	if err := execute(named); !errors.Is(err, execution.ErrCallClosed) {
+		t.Errorf("a call whose id was closed: %v", err)
+	}
+	large := client.Call{Tool: "echo", Args: map[string]string{"value": strings.Repeat("x", 70_000)}, ID: "large"}
+	if err := execute(large); err != nil {
+		t.Fatal(err)
+	}
+	if err := execute(large); !errors.Is(err, execution.ErrAnswerNotKept) {
+		t.Errorf("a call whose answer is too large to be kept: %v", err)
 	}
 }
 

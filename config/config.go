@@ -59,6 +59,8 @@ type Sessions struct {
 	SweepInterval    time.Duration `koanf:"sweep_interval" doc:"How often expired sessions are removed. They read as not found at once, whatever this is."`
 	WarnThreshold    float64       `koanf:"warn_threshold" doc:"Share of max_sessions from which the log warns."`
 	MaxVarsBytes     Size          `koanf:"max_vars_bytes" doc:"Largest total of one session's variables. 0: what the storage driver can hold."`
+	CallRetention    time.Duration `koanf:"call_retention" doc:"How long ids of calls are kept, with the answers that repetitions get. They go with their session."`
+	MaxCallBytes     Size          `koanf:"max_call_bytes" doc:"Room for ids and answers of calls in one session, and in each of 16 records for calls without one; at least 4 KiB. Answers make room first, then the oldest ids."`
 	OperationTimeout time.Duration `koanf:"operation_timeout" doc:"Limit of one storage operation whose caller set no deadline."`
 }
 
@@ -122,6 +124,8 @@ func Default() Config {
 			MaxSessions:      10_000,
 			SweepInterval:    time.Minute,
 			WarnThreshold:    0.8,
+			CallRetention:    24 * time.Hour,
+			MaxCallBytes:     4 * MiB,
 			OperationTimeout: 5 * time.Second,
 		},
 		Pools:    []Pool{DefaultPool()},

@@ -101,6 +101,8 @@ func (v *validator) sessions() {
 		v.problem("sessions.warn_threshold", "%s is not a share; use more than 0 and at most 1", format(s.WarnThreshold))
 	}
 	v.atLeast("sessions.max_vars_bytes", s.MaxVarsBytes, 0)
+	v.positive("sessions.call_retention", s.CallRetention)
+	v.atLeast("sessions.max_call_bytes", s.MaxCallBytes, 4*KiB)
 	v.positive("sessions.operation_timeout", s.OperationTimeout)
 }
 

@@ -54,6 +54,8 @@ func TestValidateRefuses(t *testing.T) {
 		{func(c *config.Config) { c.Sessions.SweepInterval = 0 }, "sessions.sweep_interval (default): 0s is too short"},
 		{func(c *config.Config) { c.Sessions.WarnThreshold = 80 }, "sessions.warn_threshold (default): 80 is not a share"},
 		{func(c *config.Config) { c.Sessions.MaxVarsBytes = -1 }, "sessions.max_vars_bytes (default): -1 is too small"},
+		{func(c *config.Config) { c.Sessions.CallRetention = 0 }, "sessions.call_retention (default): 0s is too short"},
+		{func(c *config.Config) { c.Sessions.MaxCallBytes = 1 }, "sessions.max_call_bytes (default): 1 is too small; use 4KiB or more"},
 		{func(c *config.Config) { c.Sessions.OperationTimeout = 0 }, "sessions.operation_timeout (default): 0s is too short"},
 		{func(c *config.Config) { c.Pools = nil }, "pools (default): there is no pool"},
 		{func(c *config.Config) { c.Pools[0].Name = "" }, "pools[0].name (default): a pool needs a name"},

@@ -57,6 +57,7 @@ type Executor struct {
 	logger    *slog.Logger
 
 	turns    *turns
+	named    *namedCalls
 	bindings *bindings
 	localUse localUse
 }
@@ -68,8 +69,8 @@ type Request struct {
 	Session string
 	// Call is what to run. Its Session and Host are set by the executor.
 	Call worker.Call
-	// CallID makes the call idempotent: once a call of this id has committed,
-	// a repetition ends with session.ErrAlreadyCommitted.
+	// CallID makes the effect on the session happen once: when a call of this
+	// id has been committed, a repetition gets its answer.
 	CallID   string
 	Affinity Affinity
 	// MustExist makes a missing session an error; otherwise it is created.
@@ -87,6 +88,9 @@ type Result struct {
 	// Overwritten are the variables that the call set or unset although another
 	// write had changed them since the call got them.
 	Overwritten []string
+	// Repeated says that a call of this id was committed before, and that this
+	// is its answer; the session is as it is now.
+	Repeated bool
 }
 
 // New returns an executor over started or unstarted pools.
@@ -104,6 +108,7 @@ func New(opts Options) *Executor {
 		hostTools: opts.HostTools,
 		logger:    opts.Logger,
 		turns:     newTurns(),
+		named:     newNamedCalls(),
 		bindings:  newBindings(opts.MaxBindings),
 	}
 	for _, pool := range x.pools {
@@ -131,17 +136,30 @@ func (x *Executor) Forget(id, incarnation string) {
 // is committed.
 //
 // Errors: the worker package's for the pool and the tool; the session
-// package's for the store, among them session.ErrAlreadyCommitted;
-// *StateNotCommittedError; ErrSessionWorkerGone; the context's error.
+// package's for the store; *StateNotCommittedError; ErrSessionWorkerGone; of
+// calls with an id ErrCallIDReused, ErrCallClosed and *AnswerNotKeptError; the
+// context's error.
 func (x *Executor) Execute(ctx context.Context, req Request) (*Result, error) {
-	if req.Session == "" {
-		return x.executePlain(ctx, req)
+	if req.Session != "" {
+		return x.executeInSession(ctx, req)
 	}
+	if req.CallID != "" {
+		return x.executePlainNamed(ctx, req)
+	}
+	return x.runPlain(ctx, req)
+}
+
+func (x *Executor) executeInSession(ctx context.Context, req Request) (*Result, error) {
 	adm, err := req.Pool.Admit()
 	if err != nil {
 		return nil, err
 	}
 	defer adm.Leave()
+	ctx, leave, err := x.named.take(ctx, req.name(), adm.Await)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	tool, _ := req.Pool.Tool(req.Call.Tool)
 	ctx, mine, err := x.turns.take(ctx, req.Session, tool.ReadOnly, adm.Await)
 	if err != nil {
@@ -174,6 +192,8 @@ type sessionCall struct {
 	crashes, conflicts int
 	// hold is that of the attempt under way.
 	hold *session.Hold
+	// named is what is kept of the call if it has an id.
+	named *session.NamedCall
 	// delivered says that the caller has got a chunk, left that it wants no
 	// more.
 	delivered, left bool
@@ -205,10 +225,7 @@ func (c *sessionCall) raised(ctx context.Context, err error) bool {
 	return ok && !c.left && ctx.Err() == nil && (fault.Kind == worker.ToolRaised || fault.Kind == worker.Unencodable)
 }
 
-func (x *Executor) executePlain(ctx context.Context, req Request) (*Result, error) {
-	if req.CallID != "" {
-		return nil, fmt.Errorf("%w: a call id needs a session, where its commit is remembered", session.ErrInvalid)
-	}
+func (x *Executor) runPlain(ctx context.Context, req Request) (*Result, error) {
 	call := req.Call
 	host := x.newHost(ctx, nil, true)
 	defer host.seal()
@@ -222,10 +239,15 @@ func (x *Executor) executePlain(ctx context.Context, req Request) (*Result, erro
 
 // attempt runs the call once on one worker, in a session that is held for it.
 func (x *Executor) attempt(ctx context.Context, c *sessionCall, sess *session.Session) (*Result, error) {
-	var op session.OpID
-	if c.CallID != "" {
-		if op = session.OperationFor(c.CallID); sess.HasOperation(op) {
-			return nil, fmt.Errorf("call %q in session %q: %w", c.CallID, c.Session, session.ErrAlreadyCommitted)
+	fence := sess.Fence() // of the claim
+	if c.named = c.Request.named(); c.named != nil {
+		// Looked up in the same instant as the state that the call gets.
+		now, rec, err := x.sessions.FindCall(ctx, c.Session, c.CallID)
+		if err != nil {
+			return nil, err
+		}
+		if sess = now; rec != nil {
+			return c.repeat(rec, sess)
 		}
 	}
 
@@ -266,11 +288,16 @@ func (x *Executor) attempt(ctx context.Context, c *sessionCall, sess *session.Se
 		x.forget(bound.key, lease)
 		return nil, &worker.ToolError{Kind: worker.WorkerFault, Type: "ProtocolError",
 			Message: "the worker changed its session in a read-only call"}
-	case changed || c.CallID != "" && !c.readOnly:
-		if after, err = x.commit(ctx, c, lease, res.Change, session.Commit{
-			Fence: sess.Fence(), Basis: basis, Hold: c.hold, Op: op, Programs: put, DropPrograms: drop,
-		}); err != nil {
+	case changed || c.named != nil:
+		answer(c.named, res)
+		after, err = x.commit(ctx, c, lease, res.Change, session.Commit{
+			Fence: fence, Basis: basis, Hold: c.hold, Call: c.named, Programs: put, DropPrograms: drop,
+		})
+		if err != nil {
 			x.forget(bound.key, lease)
+			if c.named != nil && errors.Is(err, session.ErrAlreadyCommitted) {
+				return x.committedBefore(ctx, &c.Request)
+			}
 			return nil, err
 		}
 		committed = true
@@ -339,6 +366,7 @@ func (x *Executor) acquire(ctx context.Context, c *sessionCall, sess *session.Se
 // call runs the tool, sending the state only if the worker does not hold it.
 func (x *Executor) call(ctx context.Context, c *sessionCall, lease *worker.Lease, bound binding, sess *session.Session, host *callHost) (*worker.Result, error) {
 	call := c.Call
+	watch(&call, c.named)
 	call.Host = host
 	state := worker.SessionState{
 		ID:          sess.ID(),
@@ -372,7 +400,9 @@ func (x *Executor) commit(ctx context.Context, c *sessionCall, lease *worker.Lea
 	if change != nil {
 		commit.Set, commit.Unset = change.Set, change.Unset
 	}
-	commit.WorkerHint = lease.Worker().ID
+	if !c.guest() {
+		commit.WorkerHint = lease.Worker().ID
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
 	defer cancel()
 	after, err := x.sessions.Commit(ctx, c.Session, commit)

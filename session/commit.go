@@ -31,9 +31,9 @@ func (st *Store) Claim(ctx context.Context, id string, owner Owner) (*Session, e
 type Commit struct {
 	// Fence is that of the session when the call began. It must still match.
 	Fence Fence
-	// Op names the call, so that its commit can be repeated safely; zero is a
-	// random one.
-	Op OpID
+	// Call, if not nil, is recorded with the commit, which requires that none
+	// of its id is recorded yet.
+	Call *NamedCall
 	// Set holds a JSON text for each variable to be set. Variables that are
 	// neither set nor unset keep their newest value.
 	Set   map[string]json.RawMessage
@@ -46,7 +46,8 @@ type Commit struct {
 	// Hold, if not nil, is that of the call: the deadline of a session that was
 	// moved for its sake becomes that of one used now.
 	Hold *Hold
-	// WorkerHint is saved for the choice of the next call's worker.
+	// WorkerHint is saved for the choice of the next call's worker, unless it
+	// is empty.
 	WorkerHint string
 }
 
@@ -60,26 +61,35 @@ func (c *Commit) changesState() bool {
 //
 // If the commit changes anything, the state version of the result is one more
 // than that of the newest state before, even if values were equal. If not, a
-// named commit is only recorded, and an unnamed one writes nothing but, if that
+// named call is only recorded, and without one nothing is written but, if that
 // is due, the new deadline.
 //
 // Errors: *StateConflictError if its Basis refuses, ErrFenced (another process
-// owns the session, or it is another session of that id), ErrAlreadyCommitted with the current session if Op was
-// committed before, ErrNotFound, ErrTooLarge, ErrInvalid, ErrUnavailable,
+// owns the session, or it is another session of that id), ErrAlreadyCommitted if
+// a call of the same id is recorded (FindCall has it), ErrNotFound, ErrTooLarge, ErrInvalid, ErrUnavailable,
 // ErrUnknown, ErrCorrupt.
 func (st *Store) Commit(ctx context.Context, id string, c Commit) (*Session, error) {
-	named := c.Op != OpID{}
+	var mark *callMark
+	var answer *Answer
+	if c.Call != nil {
+		mark, answer = c.Call.mark()
+	}
 	s, err := st.write(ctx, OpCommit, id, change{
-		writeOptions: writeOptions{op: c.Op},
-		hold:         c.Hold,
+		mark: mark, answer: answer,
+		hold: c.Hold,
 		prepare: func() (err error) {
+			if c.Call != nil {
+				if err = checkCallID(c.Call.ID); err != nil {
+					return err
+				}
+			}
 			if err = text("worker hint", c.WorkerHint, 0, maxHintSize); err != nil {
 				return err
 			}
 			c.Set, err = prepareVars(c.Set)
 			return err
 		},
-		guard: func(s *Session) error { return c.Fence.check(s, named && s.HasOperation(c.Op)) },
+		guard: c.Fence.check,
 		apply: func(d *Draft) error {
 			if c.Basis != nil {
 				if err := c.Basis.compare(d.base, c.Set, c.Unset); err != nil {
@@ -95,11 +105,10 @@ func (st *Store) Commit(ctx context.Context, id string, c Commit) (*Session, err
 					return err
 				}
 			}
-			if c.changesState() || named {
+			if c.WorkerHint != "" && (c.changesState() || mark != nil) {
 				d.head.hint = []byte(c.WorkerHint)
 			}
 			d.state = c.changesState()
-			d.rewrite = named
 			return nil
 		},
 	})
@@ -114,14 +123,13 @@ func (st *Store) Commit(ctx context.Context, id string, c Commit) (*Session, err
 	return s, err
 }
 
-// check compares the fence with the newest session. A commit that was made
-// stays made when the owner changes afterwards.
-func (f Fence) check(s *Session, made bool) error {
+// check compares the fence with the newest session.
+func (f Fence) check(s *Session) error {
 	h := s.head()
 	if h.incarnation.String() != f.Incarnation {
 		return fmt.Errorf("%w: the session was created anew since the call began", ErrFenced)
 	}
-	if h.epoch == f.Epoch || made {
+	if h.epoch == f.Epoch {
 		return nil
 	}
 	owner := h.owner()

@@ -1,6 +1,7 @@
 package session_test
 
 import (
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -38,17 +39,19 @@ func TestCommit(t *testing.T) {
 	base := must[*session.Session](t)(st.Claim(t.Context(), "s", session.Owner{Node: "n1", Process: "p1"}))
 	// Others may write meanwhile: the commit applies to the newest state.
 	must[*session.Session](t)(st.Patch(t.Context(), "s", session.Patch{Set: vars("c", "3")}))
-	op := session.OperationFor("call 1")
-	commit := session.Commit{Fence: base.Fence(), Op: op, Set: vars("a", "9"), Unset: []string{"b"}, WorkerHint: "w1"}
+	call := &session.NamedCall{ID: "call 1", Answer: session.Answer{Value: json.RawMessage("1")}}
+	commit := session.Commit{Fence: base.Fence(), Call: call, Set: vars("a", "9"), Unset: []string{"b"}, WorkerHint: "w1"}
 	s := must[*session.Session](t)(st.Commit(t.Context(), "s", commit))
 	wantVars(t, s, `{"a":9,"c":3}`)
-	if s.StateVersion() != base.StateVersion()+2 || s.WorkerHint() != "w1" || !s.HasOperation(op) {
+	if s.StateVersion() != base.StateVersion()+2 || s.WorkerHint() != "w1" {
 		t.Errorf("state version %d, hint %q", s.StateVersion(), s.WorkerHint())
 	}
 
-	again, err := st.Commit(t.Context(), "s", commit)
-	if !errors.Is(err, session.ErrAlreadyCommitted) || again.Position() != s.Position() {
+	if _, err := st.Commit(t.Context(), "s", commit); !errors.Is(err, session.ErrAlreadyCommitted) {
 		t.Errorf("the same commit again: %v", err)
+	}
+	if now := must[*session.Session](t)(st.Peek(t.Context(), "s")); now.Position() != s.Position() {
+		t.Error("the same commit again has written")
 	}
 
 	same := must[*session.Session](t)(st.Commit(t.Context(), "s", session.Commit{Fence: base.Fence(), Set: vars("a", "9")}))
@@ -56,9 +59,8 @@ func TestCommit(t *testing.T) {
 		t.Errorf("a commit of equal values has state version %d", same.StateVersion())
 	}
 
-	op2 := session.OperationFor("call 2")
-	recorded := must[*session.Session](t)(st.Commit(t.Context(), "s", session.Commit{Fence: base.Fence(), Op: op2}))
-	if !recorded.HasOperation(op2) || recorded.StateVersion() != same.StateVersion() || recorded.Revision() != same.Revision() {
+	recorded := must[*session.Session](t)(st.Commit(t.Context(), "s", session.Commit{Fence: base.Fence(), Call: &session.NamedCall{ID: "call 2"}}))
+	if recorded.Position() == same.Position() || recorded.StateVersion() != same.StateVersion() || recorded.Revision() != same.Revision() {
 		t.Error("a named commit without changes is not just recorded")
 	}
 	if nothing := must[*session.Session](t)(st.Commit(t.Context(), "s", session.Commit{Fence: base.Fence(), WorkerHint: "w2"})); nothing.Position() != recorded.Position() {
@@ -70,8 +72,8 @@ func TestCommitIsFenced(t *testing.T) {
 	st := open(t, nil, nil)
 	create(t, st, "s", nil)
 	old := must[*session.Session](t)(st.Claim(t.Context(), "s", session.Owner{Node: "n1", Process: "p1"}))
-	op := session.OperationFor("call")
-	must[*session.Session](t)(st.Commit(t.Context(), "s", session.Commit{Fence: old.Fence(), Op: op, Set: vars("a", "1")}))
+	call := &session.NamedCall{ID: "call"}
+	must[*session.Session](t)(st.Commit(t.Context(), "s", session.Commit{Fence: old.Fence(), Call: call, Set: vars("a", "1")}))
 	taken := must[*session.Session](t)(st.Claim(t.Context(), "s", session.Owner{Node: "n2", Process: "p2"}))
 
 	_, err := st.Commit(t.Context(), "s", session.Commit{Fence: old.Fence(), Set: vars("a", "2")})
@@ -79,8 +81,8 @@ func TestCommitIsFenced(t *testing.T) {
 		t.Errorf("commit of the former owner: %v", err)
 	}
 	// What was committed before stays so, whoever owns the session now.
-	if _, err := st.Commit(t.Context(), "s", session.Commit{Fence: old.Fence(), Op: op}); !errors.Is(err, session.ErrAlreadyCommitted) {
-		t.Errorf("repeated commit of the former owner: %v", err)
+	if _, rec, err := st.FindCall(t.Context(), "s", "call"); err != nil || rec == nil || rec.Closed {
+		t.Errorf("the call of the former owner: %v, %v", rec, err)
 	}
 
 	must[bool](t)(st.Delete(t.Context(), "s"))

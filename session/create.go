@@ -116,7 +116,7 @@ func (c *creation) run(ctx context.Context) (*Session, bool, error) {
 // attempt makes one conditional write, over an expired session if old is not
 // nil.
 func (c *creation) attempt(ctx context.Context, old *Session) (*Session, error) {
-	if old == nil {
+	if old == nil && !isKeeper(c.id) {
 		admission, err := c.st.quota.admit(ctx)
 		if err != nil {
 			return nil, err
@@ -130,7 +130,11 @@ func (c *creation) attempt(ctx context.Context, old *Session) (*Session, error) 
 	} else {
 		// An expired session gives its place to the new one.
 		d.batch.If, d.batch.Revision = driver.IfRevision, old.rec.Revision
-		d.batch.Drop = c.st.firstItems(itemsOf(old.Programs()))
+		calls, err := c.st.callItemKeys(ctx, old)
+		if err != nil {
+			return nil, err
+		}
+		d.batch.Drop = c.st.firstItems(append(calls, itemsOf(old.Programs())...), 0)
 	}
 	s, err := c.st.store(ctx, d, now, c.op)
 	if err != nil {
@@ -159,6 +163,9 @@ func (c *creation) draft(now int64) *Draft {
 
 // done counts and reports the session s, which replaced the expired one old.
 func (c *creation) done(s, old *Session) {
+	if isKeeper(c.id) {
+		return
+	}
 	if old != nil {
 		c.st.stats.expired.Add(1)
 		c.st.opts.Observer.expired(c.id, old.Incarnation())

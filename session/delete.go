@@ -81,8 +81,10 @@ type target struct {
 	items       []string
 }
 
-func targetOf(s *Session) target {
-	return target{s.ID(), s.rec.Revision, s.Incarnation(), s.Revision(), itemsOf(s.Programs())}
+// targetOf is a session with its items.
+func (st *Store) targetOf(ctx context.Context, s *Session) (target, error) {
+	calls, err := st.callItemKeys(ctx, s)
+	return target{s.ID(), s.rec.Revision, s.Incarnation(), s.Revision(), append(calls, itemsOf(s.Programs())...)}, err
 }
 
 // target reads what Delete removes.
@@ -102,7 +104,7 @@ func (st *Store) target(ctx context.Context, id string) (target, error) {
 	case s.expired(time.Now().UnixMilli()):
 		return target{}, ErrNotFound
 	}
-	return targetOf(s), nil
+	return st.targetOf(ctx, s)
 }
 
 // removal removes exactly the state that was read, with its items.
@@ -110,7 +112,7 @@ func (t *target) removal(st *Store) *driver.Batch {
 	return &driver.Batch{
 		If: driver.IfRevision, Revision: t.driver,
 		Delete: true,
-		Drop:   st.firstItems(t.items),
+		Drop:   st.firstItems(t.items, 0),
 		Op:     NewOperation(),
 	}
 }

@@ -30,7 +30,9 @@ type Draft struct {
 	state bool
 	// rewrite asks for a write even if no content has changed.
 	rewrite bool
-	err     error
+	// unused says that the write is no use of the session.
+	unused bool
+	err    error
 	// hold, if not nil, is about to end and does not count; heldUntil is when
 	// the last of the others ends, and moved that the deadline is later for it.
 	hold      *Hold
@@ -298,7 +300,9 @@ const maxScratch = 1 << 20
 // stored one stays.
 func (d *Draft) encode(now int64, op OpID) (headBytes, bodyBytes []byte) {
 	h := &d.head
-	d.moved = h.use(now, d.heldUntil)
+	if !d.unused {
+		d.moved = h.use(now, d.heldUntil)
+	}
 	newBody := d.base == nil || d.changed()
 	if d.stateChanged() {
 		h.state++

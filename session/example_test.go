@@ -181,7 +181,7 @@ func ExampleStore_Commit() {
 	}
 	_, err = sessions.Commit(ctx, "alice", session.Commit{
 		Fence: s.Fence(),
-		Op:    session.OperationFor("call-1"),
+		Call:  &session.NamedCall{ID: "call-1"},
 		Set:   map[string]json.RawMessage{"answer": json.RawMessage("42")},
 	})
 	fmt.Println(err)

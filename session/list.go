@@ -61,7 +61,7 @@ func (st *Store) List(ctx context.Context, opts ListOptions) (Page, error) {
 
 func (st *Store) page(ctx context.Context, opts ListOptions) (page Page, err error) {
 	now := time.Now().UnixMilli()
-	after, scanned := opts.After, 0
+	after, scanned := max(opts.After, lastKeeper), 0
 	for {
 		records, err := st.records(ctx, opts.Prefix, after, min(opts.Limit-len(page.Sessions)+1, maxPage))
 		if err != nil {
@@ -151,7 +151,7 @@ func (st *Store) Count(ctx context.Context, opts ListOptions) (int, error) {
 func (st *Store) count(ctx context.Context, opts ListOptions) (int, error) {
 	now := time.Now().UnixMilli()
 	n := 0
-	err := st.scan(ctx, opts.Prefix, opts.After, func(rec *driver.Record) error {
+	err := st.scan(ctx, opts.Prefix, max(opts.After, lastKeeper), func(rec *driver.Record) error {
 		if s, err := headOf(rec); err == nil && !s.expired(now) && hasLabels(s, opts.Labels) {
 			n++
 		}

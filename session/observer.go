@@ -71,6 +71,9 @@ const (
 	OpProgramStage
 	OpProgramList
 	OpProgramDelete
+	OpCallFind
+	OpCallKeep
+	OpCallClose
 	OpStats
 	OpSweep
 	OpPing
@@ -80,6 +83,7 @@ const (
 var operationNames = [numOperations]string{
 	"create", "get", "peek", "touch", "update", "patch", "put", "delete", "exists", "list", "count", "claim", "commit",
 	"program_put", "program_open", "program_read", "program_stage", "program_list", "program_delete",
+	"call_find", "call_keep", "call_close",
 	"stats", "sweep", "ping",
 }
 

@@ -2,6 +2,7 @@ package session
 
 import (
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"strconv"
 	"time"
@@ -27,6 +28,14 @@ type Options struct {
 	// MaxVars is the largest sum of the bytes of keys and values of one
 	// session's variables; default what fits into a record of the driver.
 	MaxVars int
+	// CallRetention is how long the ids of calls are kept, and with them the
+	// answers that a repetition gets; default 24 hours. They go with their
+	// session.
+	CallRetention time.Duration
+	// MaxCallBytes bounds what ids and answers take in one session, and in each
+	// of the 16 records that keep those of calls without a session; default
+	// 4 MiB, at least 4 KiB. Answers make room first, then the oldest ids.
+	MaxCallBytes int
 	// OperationTimeout bounds an operation whose context has no deadline;
 	// default 5 seconds. Programs are bounded per chunk, lists per page.
 	OperationTimeout time.Duration
@@ -43,7 +52,11 @@ const (
 	DefaultSweepInterval    = time.Minute
 	DefaultWarnThreshold    = 0.8
 	DefaultOperationTimeout = 5 * time.Second
+	DefaultCallRetention    = 24 * time.Hour
+	DefaultMaxCallBytes     = 4 << 20
 )
+
+const minCallBytes = 4 << 10
 
 // MaxTTL is the longest time to live of a session.
 const MaxTTL = 10 * 365 * 24 * time.Hour
@@ -68,6 +81,12 @@ func (o *Options) withDefaults() (Options, error) {
 	if opts.OperationTimeout == 0 {
 		opts.OperationTimeout = DefaultOperationTimeout
 	}
+	if opts.CallRetention == 0 {
+		opts.CallRetention = DefaultCallRetention
+	}
+	if opts.MaxCallBytes == 0 {
+		opts.MaxCallBytes = DefaultMaxCallBytes
+	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -78,6 +97,10 @@ func (o *Options) withDefaults() (Options, error) {
 		return opts, &InvalidError{"warn threshold", "must be between 0 and 1"}
 	case opts.MaxVars < 0:
 		return opts, &InvalidError{"limit of variables", "must not be negative"}
+	case opts.CallRetention < 0 || opts.CallRetention > MaxTTL:
+		return opts, &InvalidError{"retention of call ids", "must be between 0, which is 24 hours, and 10 years"}
+	case opts.MaxCallBytes < minCallBytes:
+		return opts, &InvalidError{"limit of call ids", fmt.Sprintf("is %d bytes; at least %d are needed", opts.MaxCallBytes, minCallBytes)}
 	case opts.OperationTimeout < 0:
 		return opts, &InvalidError{"operation timeout", "must not be negative"}
 	}

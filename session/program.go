@@ -143,12 +143,12 @@ func (st *Store) DeleteProgram(ctx context.Context, id, name string) (bool, erro
 }
 
 // item reads the payload of an item.
-func (st *Store) item(ctx context.Context, id, part, key string) ([]byte, error) {
+func (st *Store) item(ctx context.Context, id, part string, codec byte, key string) ([]byte, error) {
 	for again := outages; ; {
 		data, err := st.drv.Item(ctx, id, key)
 		switch {
 		case err == nil:
-			payload, err := openEnvelope(data, codecRaw, bind(id).item(key))
+			payload, err := openEnvelope(data, codec, bind(id).item(key))
 			if err != nil {
 				return nil, damaged(id, part, err)
 			}
@@ -176,7 +176,7 @@ type chunkReader struct {
 func (c *chunkReader) at(ctx context.Context, offset int64) ([]byte, error) {
 	n := offset / c.chunk
 	if c.data == nil || c.number != n {
-		data, err := c.st.item(ctx, c.id, c.part, c.upload.item(n))
+		data, err := c.st.item(ctx, c.id, c.part, codecRaw, c.upload.item(n))
 		if err != nil {
 			return nil, err
 		}

@@ -29,6 +29,7 @@ type quota struct {
 	// listing guards listed.
 	listing chan struct{}
 	listed  listedCount
+	keepers keepers
 }
 
 // listedCount is the number of records as a listing has found it, for drivers
@@ -95,10 +96,10 @@ func (q *quota) admit(ctx context.Context) (admission, error) {
 		return admission{}, err
 	}
 	alone := admission{q, everyPlace}
-	n, err = q.stored(ctx)
+	n, err = q.storedSessions(ctx)
 	if err == nil && n >= limit {
 		if err = q.st.sweepIfDue(ctx); err == nil {
-			n, err = q.stored(ctx)
+			n, err = q.storedSessions(ctx)
 		}
 	}
 	if err == nil && n >= limit {
@@ -111,7 +112,18 @@ func (q *quota) admit(ctx context.Context) (admission, error) {
 	return alone, nil
 }
 
-// stored is the number of records, expired ones included.
+// storedSessions is stored without the keepers of calls.
+func (q *quota) storedSessions(ctx context.Context) (int, error) {
+	n, err := q.stored(ctx)
+	if err != nil || q.counter == nil {
+		return n, err // a listing has left them out
+	}
+	keepers, err := q.keepers.count(ctx, q.st)
+	return n - keepers, err
+}
+
+// stored is the number of records, expired ones included. A driver that counts
+// has counted the keepers of calls, too.
 func (q *quota) stored(ctx context.Context) (int, error) {
 	if q.counter != nil {
 		return q.counter.Count(ctx)
@@ -125,7 +137,7 @@ func (q *quota) stored(ctx context.Context) (int, error) {
 	now := time.Now()
 	if q.listed.at.IsZero() || now.Sub(q.listed.at) >= freshCount {
 		listed := listedCount{at: now, created: q.created()}
-		err := q.st.scan(ctx, "", "", func(*driver.Record) error {
+		err := q.st.scan(ctx, "", lastKeeper, func(*driver.Record) error {
 			listed.n++
 			return nil
 		})

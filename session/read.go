@@ -126,7 +126,7 @@ func (st *Store) touch(ctx context.Context, s *Session) (*Session, error) {
 // is then.
 func (st *Store) put(ctx context.Context, d *Draft, now int64, op OpID) (*Session, error) {
 	d.batch.If, d.batch.Revision = driver.IfRevision, d.base.rec.Revision
-	d.batch.Drop = st.firstItems(d.batch.Drop)
+	d.batch.Drop = st.firstItems(d.batch.Drop, len(d.batch.Put)+len(d.batch.Absent))
 	return st.store(ctx, d, now, op)
 }
 

@@ -26,6 +26,9 @@ import (
 //	14  varint  schema version of the record; absent is 1
 //	15  bytes   operation ids of the last 16 writes, 16 bytes each, oldest first
 //	16  bytes   worker hint
+//	17  message log of the calls that were given an id {1 first, 2 next, 3 first
+//	            whose answer may be kept, 4 bytes, 5 time of the first, 6 time of
+//	            the newest that was removed before its time}: see calllog.go
 //
 // Fields 32 to 47 are reserved for clocks. Unknown fields are kept when a
 // record is rewritten.
@@ -46,6 +49,7 @@ const (
 	headSchema       protowire.Number = 14
 	headRing         protowire.Number = 15
 	headHint         protowire.Number = 16
+	headCalls        protowire.Number = 17
 
 	ownerNode    protowire.Number = 1
 	ownerProcess protowire.Number = 2
@@ -85,6 +89,8 @@ type head struct {
 
 	ring []byte
 	hint []byte
+	// calls is the encoded callLog.
+	calls []byte
 }
 
 // decodeHead decodes the payload of a head. The error is a defect, or wraps
@@ -142,6 +148,9 @@ func decodeHead(payload []byte) (h head, err error) {
 		case headHint:
 			want = protowire.BytesType
 			h.hint = f.bytes
+		case headCalls:
+			want = protowire.BytesType
+			h.calls = f.bytes
 		default:
 			want = f.kind
 			unknown.add(&f)
@@ -221,6 +230,7 @@ func (h *head) append(dst []byte, op OpID) []byte {
 		dst = append(dst, op[:]...)
 	}
 	dst = appendBytes(dst, headHint, h.hint)
+	dst = appendBytes(dst, headCalls, h.calls)
 	return append(dst, h.unknown...)
 }
 

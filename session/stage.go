@@ -223,7 +223,7 @@ func (p *StagedProgram) discard() error {
 	defer timer.stop()
 	written := Program{Size: p.stored * p.program.chunk, upload: p.program.upload, chunk: p.program.chunk}
 	for keys := written.items(); len(keys) > 0; {
-		batch := &driver.Batch{Drop: p.st.firstItems(keys), Op: NewOperation()}
+		batch := &driver.Batch{Drop: p.st.firstItems(keys, 0), Op: NewOperation()}
 		if _, err := p.st.apply(ctx, p.id, batch); err != nil && !errors.Is(err, ErrUnknown) {
 			return fmt.Errorf("remove what was written of %s: %w", p.part, err)
 		}

@@ -145,7 +145,7 @@ func (st *Store) admit(op Operation, id string) error {
 	if st.closed.Load() {
 		return ErrClosed
 	}
-	if op.global() {
+	if op.global() || id == "" && op.ofCalls() {
 		return nil
 	}
 	return checkID(id)
@@ -159,6 +159,9 @@ func (op Operation) global() bool {
 	}
 	return false
 }
+
+// ofCalls operations are about the id of a call, in a session or without one.
+func (op Operation) ofCalls() bool { return op == OpCallFind || op == OpCallKeep || op == OpCallClose }
 
 // long operations make many calls of the driver, each with a bound of its own.
 func (op Operation) long() bool {
@@ -224,7 +227,10 @@ func (st *Store) apply(ctx context.Context, id string, batch *driver.Batch) (dri
 // which.
 func (st *Store) fits(d *Draft) error {
 	written := len(d.batch.Head) + len(d.batch.Body)
-	size := written
+	for _, item := range d.batch.Put {
+		written += len(item.Data)
+	}
+	size := len(d.batch.Head) + len(d.batch.Body)
 	if d.batch.Body == nil {
 		size += len(d.base.rec.Body)
 	}
@@ -242,8 +248,8 @@ func (st *Store) fits(d *Draft) error {
 	return nil
 }
 
-// firstItems returns as many items as one batch may drop; the sweeper removes
-// the others.
-func (st *Store) firstItems(keys []string) []string {
-	return keys[:min(len(keys), st.info.Limits.BatchItems)]
+// firstItems returns as many items as one batch may drop beside those that it
+// names otherwise; the sweeper removes the others.
+func (st *Store) firstItems(keys []string, others int) []string {
+	return keys[:min(len(keys), st.info.Limits.BatchItems-others)]
 }

@@ -31,8 +31,9 @@ type sweeper struct {
 
 func (w *sweeper) init() { w.running = make(chan struct{}, 1) }
 
-// Sweep removes expired sessions, and program chunks that were uploaded more
-// than an hour ago and are named by no record. The store's own sweeper does the
+// Sweep removes expired sessions, ids of calls that are older than they are
+// kept, and items that no record names: program chunks that were uploaded more
+// than an hour ago, and what earlier sessions left of their calls. The store's own sweeper does the
 // same at its interval; other stores and processes may sweep at the same time.
 func (st *Store) Sweep(ctx context.Context) (SweepResult, error) {
 	var result SweepResult
@@ -110,13 +111,19 @@ func (st *Store) sweepSessions(ctx context.Context, result *SweepResult) error {
 	defer func() { st.sweeper.last, st.sweeper.took = time.Now(), time.Since(start) }()
 	err := st.scan(ctx, "", "", func(rec *driver.Record) error {
 		s, err := headOf(rec)
+		now := time.Now().UnixMilli()
 		switch {
 		case err != nil:
 			result.Corrupt++
 			st.log.WarnContext(ctx, "session cannot be read", "session", rec.ID, "error", err)
 			return nil
-		case !s.expired(time.Now().UnixMilli()):
-			result.Live++
+		case !s.expired(now):
+			if !isKeeper(rec.ID) {
+				result.Live++
+			}
+			if st.oldCalls(s, now) {
+				return st.sweepCalls(ctx, rec.ID)
+			}
 			return nil
 		}
 		one, timer := bound(ctx, st.opts.OperationTimeout)
@@ -134,9 +141,39 @@ func (st *Store) sweepSessions(ctx context.Context, result *SweepResult) error {
 	return nil
 }
 
+// sweepCalls removes what a live session keeps of old calls. If others change
+// the session meanwhile, the next sweep does it.
+func (st *Store) sweepCalls(ctx context.Context, id string) error {
+	one, timer := bound(ctx, st.opts.OperationTimeout)
+	defer timer.stop()
+	err := st.forgetOldCalls(one, id)
+	switch {
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrConflict), errors.Is(err, ErrUnknown), errors.Is(err, ErrCorrupt), errors.Is(err, ErrUnsupported):
+		return nil
+	}
+	return err
+}
+
 // expire removes an expired session of a listing, unless it has changed since.
 func (st *Store) expire(ctx context.Context, s *Session) (bool, error) {
-	t := target{id: s.ID(), driver: s.rec.Revision}
+	if isKeeper(s.ID()) {
+		return false, st.quota.keepers.change(func() error {
+			st.quota.keepers.known = false
+			_, err := st.drop(ctx, s)
+			return err
+		})
+	}
+	removed, err := st.drop(ctx, s)
+	if removed {
+		st.stats.expired.Add(1)
+		st.opts.Observer.expired(s.ID(), s.Incarnation())
+	}
+	return removed, err
+}
+
+// drop removes the record of a listing with its items, unless it has changed
+// since.
+func (st *Store) drop(ctx context.Context, s *Session) (bool, error) {
 	if s.Size().Programs > 0 {
 		whole, err := st.load(ctx, s.ID(), driver.Read{})
 		switch {
@@ -149,10 +186,14 @@ func (st *Store) expire(ctx context.Context, s *Session) (bool, error) {
 		case whole.rec.Revision != s.rec.Revision:
 			return false, nil
 		default:
-			t = targetOf(whole)
+			s = whole
 		}
 	}
-	_, err := st.apply(ctx, t.id, t.removal(st))
+	t, err := st.targetOf(ctx, s)
+	if err != nil {
+		return false, err
+	}
+	_, err = st.apply(ctx, t.id, t.removal(st))
 	switch {
 	case errors.Is(err, ErrConflict), errors.Is(err, ErrUnknown):
 		// Somebody else has changed or removed it; or the next sweep will see.
@@ -160,12 +201,11 @@ func (st *Store) expire(ctx context.Context, s *Session) (bool, error) {
 	case err != nil:
 		return false, err
 	}
-	st.stats.expired.Add(1)
-	st.opts.Observer.expired(t.id, s.Incarnation())
 	return true, nil
 }
 
-// sweepItems removes chunks of programs that no record names.
+// sweepItems removes chunks of programs that no record names, and what earlier
+// sessions of an id have left of their calls.
 //
 // Only uploads older than orphanAge are looked at: a younger one may still be
 // committed, while a commit refuses an upload older than commitAge. Each removal
@@ -187,6 +227,8 @@ func (st *Store) sweepItems(ctx context.Context, result *SweepResult) error {
 			var keys []string
 			for n < len(items) && items[n].ID == id {
 				if u, ok := uploadOf(items[n].Key); ok && u.started().Before(old) {
+					keys = append(keys, items[n].Key)
+				} else if _, ok := callItemOf(items[n].Key); ok {
 					keys = append(keys, items[n].Key)
 				}
 				n++
@@ -234,7 +276,9 @@ func (st *Store) dropOrphans(ctx context.Context, id string, keys []string) (int
 		}
 		orphans := keys[:0]
 		for _, key := range keys {
-			if u, _ := uploadOf(key); !named[u] {
+			inc, ofCall := callItemOf(key)
+			u, _ := uploadOf(key)
+			if ofCall && inc != s.Incarnation() || !ofCall && !named[u] {
 				orphans = append(orphans, key)
 			}
 		}
@@ -243,7 +287,7 @@ func (st *Store) dropOrphans(ctx context.Context, id string, keys []string) (int
 	removed := 0
 	for len(keys) > 0 {
 		batch := condition
-		batch.Drop, batch.Op = st.firstItems(keys), NewOperation()
+		batch.Drop, batch.Op = st.firstItems(keys, 0), NewOperation()
 		_, err := st.apply(ctx, id, &batch)
 		switch {
 		case errors.Is(err, ErrConflict), errors.Is(err, driver.ErrExists), errors.Is(err, ErrUnknown):

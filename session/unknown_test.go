@@ -134,10 +134,9 @@ func TestUnknownAndThenUnavailable(t *testing.T) {
 func TestUnknownCommitIsMadeOnce(t *testing.T) {
 	eachDoubt(t, func(t *testing.T, _ *faulty, st *session.Store, unknown func(func())) {
 		s := create(t, st, "s", nil)
-		op := session.OperationFor("call")
 		unknown(nil)
-		after := must[*session.Session](t)(st.Commit(t.Context(), "s", session.Commit{Fence: s.Fence(), Op: op, Set: vars("a", "1")}))
-		if after.StateVersion() != 2 || !after.HasOperation(op) {
+		after := must[*session.Session](t)(st.Commit(t.Context(), "s", session.Commit{Fence: s.Fence(), Call: &session.NamedCall{ID: "call"}, Set: vars("a", "1")}))
+		if _, rec, err := st.FindCall(t.Context(), "s", "call"); err != nil || rec == nil || after.StateVersion() != 2 {
 			t.Errorf("state version %d", after.StateVersion())
 		}
 	})

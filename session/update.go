@@ -87,6 +87,10 @@ type change struct {
 	apply func(*Draft) error
 	// hold, if not nil, ends with the write: see Draft.
 	hold *Hold
+	// mark, if not nil, is that of the call that is committed, with its answer
+	// if that is to be kept: there must be none of its id yet.
+	mark   *callMark
+	answer *Answer
 	// unrecorded writes leave no operation id. Repeating them does no harm.
 	unrecorded bool
 }
@@ -130,7 +134,11 @@ func (st *Store) compareAndSet(ctx context.Context, id string, c change) (*Sessi
 	base, err := st.load(ctx, id, driver.Read{})
 	for {
 		if doubtful != nil && !c.unrecorded {
-			if made, known := outcome(doubtful, base, err, op); !known {
+			made, known := outcome(doubtful, base, err, op)
+			if !known && c.mark != nil && err == nil {
+				made, known, err = st.callOutcome(ctx, doubtful, c.mark.name, op)
+			}
+			if !known {
 				return nil, stillUnknown(err)
 			} else if made {
 				return base, nil
@@ -158,12 +166,20 @@ func (st *Store) compareAndSet(ctx context.Context, id string, c change) (*Sessi
 		}
 		d := newDraft(base)
 		d.hold = c.hold
+		if c.mark != nil {
+			c.mark.op = op
+			if err := st.enterCall(ctx, d, c.mark, c.answer); err != nil {
+				return fail(err)
+			}
+		}
 		if err := c.apply(d); err != nil {
 			return fail(err)
 		}
 		switch write, err := d.settle(); {
 		case err != nil:
 			return fail(err)
+		case !write && d.unused:
+			return base, nil
 		case !write:
 			if base, err = st.touch(ctx, base); err != nil {
 				return fail(err)
@@ -185,6 +201,8 @@ func (st *Store) compareAndSet(ctx context.Context, id string, c change) (*Sessi
 			if !doubt.wait(ctx) {
 				return nil, err2
 			}
+		case errors.Is(err2, driver.ErrItemExists):
+			return fail(errAnotherCall)
 		case errors.Is(err2, ErrConflict):
 			if !again.wait(ctx) {
 				return fail(fmt.Errorf("%w: other writers came first %d times: %w", ErrConflict, again.n+1, ctx.Err()))

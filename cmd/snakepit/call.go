@@ -40,7 +40,7 @@ func (o *callOptions) register(flags *pflag.FlagSet, e env) {
 	flags.BoolVar(&o.call.MustExist, "must-exist", false, "fail if the session does not exist")
 	flags.StringVar(&o.call.Pool, "pool", "", "`NAME` of the pool; the first one by default")
 	flags.DurationVar(&o.call.Timeout, "timeout", 0, "limit of the call, waiting included; the pool's own by default")
-	flags.StringVar(&o.call.ID, "call-id", "", "`ID` of this call: once it has committed, repeating it is refused (exit code 4)")
+	flags.StringVar(&o.call.ID, "call-id", "", "`ID` of this call: once it has committed, a repetition gets the same answer and changes nothing (kept 24 h)")
 	flags.BoolVar(&o.call.Idempotent, "idempotent", false, "the call may run again if its worker dies")
 	flags.StringVar(&o.call.OnConflict, "on-conflict", "", "if another write changes what the call has read or written: `ignore` it, fail, or retry; as the tool says by default")
 	flags.StringVar(&o.call.CorrelationID, "correlation-id", "", "`ID` that marks the log records of this call, also those of Python")
@@ -60,7 +60,13 @@ input, and "@FILE" from a file.
 
 A result is printed as JSON on one line; one of bytes is written as it is, and
 bytes inside of a result stand in it as {"$bytes": "base64"}. What a tool raised
-goes to standard error with its traceback, and the exit code is 5.`
+goes to standard error with its traceback, and the exit code is 5.
+
+--call-id makes it safe to repeat a call whose answer was lost: its effect on
+the session happens once, and a repetition prints the same answer and says so
+on standard error. Ids and answers of up to 64 KiB are kept for 24 hours with
+the session, in 4 MiB a session; "snakepit call show ID" tells what became of
+one. What a tool does outside the session cannot be done once by this.`
 
 func newCall(e env) *cobra.Command {
 	var opts callOptions
@@ -68,7 +74,8 @@ func newCall(e env) *cobra.Command {
 		Use:   "call TOOL [ARGUMENTS]",
 		Short: "Call a tool and print its result",
 		Long: `Call a tool and print its result. With --session, what the tool changed in the
-session is committed when the result is there.
+session is committed when the result is there. "snakepit call -- show" calls a
+tool that is called show.
 
 ` + callHelp,
 		Example: `  snakepit call add '{"a": 1, "b": 2}'
@@ -82,6 +89,7 @@ session is committed when the result is there.
 		},
 	}
 	opts.register(cmd.Flags(), e)
+	cmd.AddCommand(newCallShow(e))
 	return cmd
 }
 
@@ -91,13 +99,11 @@ func runCall(ctx context.Context, opts callOptions, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		if len(res.Overwritten) > 0 {
-			fmt.Fprintf(opts.notes, "snakepit: the call overwrote what others had changed meanwhile: %s\n", strings.Join(res.Overwritten, ", "))
-		}
 		text, err := opts.print(res)
 		if err != nil {
 			return err
 		}
+		opts.note(res)
 		if opts.file != "" {
 			return os.WriteFile(opts.file, text, 0o666)
 		}
@@ -106,12 +112,23 @@ func runCall(ctx context.Context, opts callOptions, out io.Writer) error {
 	})
 }
 
+// note tells what there is to say of an answer beside the result.
+func (o *callOptions) note(res *client.Result) {
+	if len(res.Overwritten) > 0 {
+		fmt.Fprintf(o.notes, "snakepit: the call overwrote what others had changed meanwhile: %s\n", strings.Join(res.Overwritten, ", "))
+	}
+	if res.Repeated {
+		fmt.Fprintln(o.notes, "snakepit: repeated: a call of this id was committed before, and this is its answer")
+	}
+}
+
 // answerJSON is what is known of the answer of a call.
 type answerJSON struct {
 	Result        json.RawMessage `json:"result"`
 	Worker        string          `json:"worker"`
 	StateVersion  uint64          `json:"state_version,omitzero"`
 	Position      string          `json:"position,omitempty"`
+	Repeated      bool            `json:"repeated,omitzero"`
 	CorrelationID string          `json:"correlation_id"`
 	Overwritten   []string        `json:"overwritten,omitempty"`
 }
@@ -125,7 +142,7 @@ func (o *callOptions) print(res *client.Result) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return jsonLine(answerJSON{value, res.Worker, res.StateVersion, res.Position, res.CorrelationID, res.Overwritten})
+	return jsonLine(answerJSON{value, res.Worker, res.StateVersion, res.Position, res.Repeated, res.CorrelationID, res.Overwritten})
 }
 
 // run prepares the call and gives it to f.

@@ -54,19 +54,23 @@ func (o *callOptions) printStream(ctx context.Context, c *client.Client, call cl
 	if o.output == outputJSON {
 		return o.printChunks(ctx, c, call, out)
 	}
-	for chunk, err := range c.Stream(ctx, call) {
-		if err != nil {
-			return err
-		}
+	write := func(chunk *client.Chunk) error {
 		text, err := printable(chunk.Value, chunk.Attachments)
 		if err != nil {
 			return err
 		}
-		if _, err := out.Write(text); err != nil {
-			return err
-		}
+		_, err = out.Write(text)
+		return err
 	}
-	return nil
+	res, err := c.StreamFunc(ctx, call, write)
+	if err != nil {
+		return err
+	}
+	o.note(res)
+	if string(res.Value) == "null" {
+		return nil
+	}
+	return write(&client.Chunk{Value: res.Value, Attachments: res.Attachments}) // of a tool that does not stream
 }
 
 // printChunks prints each chunk as {"chunk": value}, and last what is known of the whole, as call does.
@@ -86,6 +90,7 @@ func (o *callOptions) printChunks(ctx context.Context, c *client.Client, call cl
 	if err != nil {
 		return err
 	}
+	o.note(res)
 	line, err := o.print(res)
 	if err != nil {
 		return err

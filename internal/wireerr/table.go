@@ -37,6 +37,9 @@ type Row struct {
 var Table = []Row{
 	{session.ErrStateConflict, "state_conflict", connect.CodeAborted, false},
 	{execution.ErrStateNotCommitted, "state_not_committed", connect.CodeAborted, false},
+	{execution.ErrCallIDReused, "call_id_reused", connect.CodeAlreadyExists, false},
+	{execution.ErrCallClosed, "call_closed", connect.CodeFailedPrecondition, false},
+	{execution.ErrAnswerNotKept, "answer_not_kept", connect.CodeAlreadyExists, false},
 	{session.ErrAlreadyCommitted, "already_committed", connect.CodeAlreadyExists, false},
 	{worker.ErrWorkerCrashed, "worker_crashed", connect.CodeAborted, false},
 	{execution.ErrSessionWorkerGone, "session_worker_gone", connect.CodeUnavailable, true},

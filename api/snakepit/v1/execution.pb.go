@@ -10,6 +10,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -21,6 +22,71 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+type CallStatus_State int32
+
+const (
+	CallStatus_STATE_UNSPECIFIED CallStatus_State = 0
+	// None of this id has been committed, and none runs. One that is still on
+	// its way will run.
+	CallStatus_STATE_NOT_COMMITTED CallStatus_State = 1
+	// It was committed; without a session, it was executed.
+	CallStatus_STATE_COMMITTED CallStatus_State = 2
+	// It runs, or waits for its turn.
+	CallStatus_STATE_RUNNING CallStatus_State = 3
+	// None of this id has been committed, and none ever will be.
+	CallStatus_STATE_CLOSED CallStatus_State = 4
+	// Ids as recent as kept_since had to make room: a call of this id was never
+	// committed, or before that.
+	CallStatus_STATE_NOT_KEPT CallStatus_State = 5
+)
+
+// Enum value maps for CallStatus_State.
+var (
+	CallStatus_State_name = map[int32]string{
+		0: "STATE_UNSPECIFIED",
+		1: "STATE_NOT_COMMITTED",
+		2: "STATE_COMMITTED",
+		3: "STATE_RUNNING",
+		4: "STATE_CLOSED",
+		5: "STATE_NOT_KEPT",
+	}
+	CallStatus_State_value = map[string]int32{
+		"STATE_UNSPECIFIED":   0,
+		"STATE_NOT_COMMITTED": 1,
+		"STATE_COMMITTED":     2,
+		"STATE_RUNNING":       3,
+		"STATE_CLOSED":        4,
+		"STATE_NOT_KEPT":      5,
+	}
+)
+
+func (x CallStatus_State) Enum() *CallStatus_State {
+	p := new(CallStatus_State)
+	*p = x
+	return p
+}
+
+func (x CallStatus_State) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (CallStatus_State) Descriptor() protoreflect.EnumDescriptor {
+	return file_snakepit_v1_execution_proto_enumTypes[0].Descriptor()
+}
+
+func (CallStatus_State) Type() protoreflect.EnumType {
+	return &file_snakepit_v1_execution_proto_enumTypes[0]
+}
+
+func (x CallStatus_State) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use CallStatus_State.Descriptor instead.
+func (CallStatus_State) EnumDescriptor() ([]byte, []int) {
+	return file_snakepit_v1_execution_proto_rawDescGZIP(), []int{9, 0}
+}
 
 // Invocation names what is to be run, and how.
 type Invocation struct {
@@ -34,8 +100,12 @@ type Invocation struct {
 	Session string `protobuf:"bytes,4,opt,name=session,proto3" json:"session,omitempty"`
 	// The pool; empty for the default one.
 	Pool string `protobuf:"bytes,5,opt,name=pool,proto3" json:"pool,omitempty"`
-	// Names this call for idempotency: a repetition of a call that committed is
-	// answered with the error already_committed.
+	// Names this call, in up to 256 bytes: what it changes in its session happens
+	// once. A repetition of a call that was committed does not run and gets the
+	// same answer, marked as repeated; with another tool or other arguments it is
+	// refused with call_id_reused. Kept for 24 hours with the session, in 4 MiB a
+	// session, with answers of up to 64 KiB, unless the server is set otherwise.
+	// The header Idempotency-Key is the same.
 	CallId string `protobuf:"bytes,6,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
 	// The tool may run twice if a worker dies.
 	Idempotent bool `protobuf:"varint,7,opt,name=idempotent,proto3" json:"idempotent,omitempty"`
@@ -208,7 +278,10 @@ type ExecuteResponse struct {
 	Position string `protobuf:"bytes,5,opt,name=position,proto3" json:"position,omitempty"`
 	// Variables that the call set or unset although another write had changed
 	// them since the call got them: the values of that write are lost.
-	Overwritten   []string `protobuf:"bytes,6,rep,name=overwritten,proto3" json:"overwritten,omitempty"`
+	Overwritten []string `protobuf:"bytes,6,rep,name=overwritten,proto3" json:"overwritten,omitempty"`
+	// A call of this id was committed before: this is its answer, and the tool
+	// did not run again.
+	Repeated      bool `protobuf:"varint,7,opt,name=repeated,proto3" json:"repeated,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -283,6 +356,13 @@ func (x *ExecuteResponse) GetOverwritten() []string {
 		return x.Overwritten
 	}
 	return nil
+}
+
+func (x *ExecuteResponse) GetRepeated() bool {
+	if x != nil {
+		return x.Repeated
+	}
+	return false
 }
 
 type StreamRequest struct {
@@ -411,6 +491,290 @@ func (*StreamResponse_Chunk_) isStreamResponse_Event() {}
 
 func (*StreamResponse_Done) isStreamResponse_Event() {}
 
+type GetCallRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The session of the call; empty for a call without one.
+	Session       string `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	CallId        string `protobuf:"bytes,2,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetCallRequest) Reset() {
+	*x = GetCallRequest{}
+	mi := &file_snakepit_v1_execution_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetCallRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetCallRequest) ProtoMessage() {}
+
+func (x *GetCallRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_snakepit_v1_execution_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetCallRequest.ProtoReflect.Descriptor instead.
+func (*GetCallRequest) Descriptor() ([]byte, []int) {
+	return file_snakepit_v1_execution_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *GetCallRequest) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *GetCallRequest) GetCallId() string {
+	if x != nil {
+		return x.CallId
+	}
+	return ""
+}
+
+type GetCallResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Status        *CallStatus            `protobuf:"bytes,1,opt,name=status,proto3" json:"status,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetCallResponse) Reset() {
+	*x = GetCallResponse{}
+	mi := &file_snakepit_v1_execution_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetCallResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetCallResponse) ProtoMessage() {}
+
+func (x *GetCallResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_snakepit_v1_execution_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetCallResponse.ProtoReflect.Descriptor instead.
+func (*GetCallResponse) Descriptor() ([]byte, []int) {
+	return file_snakepit_v1_execution_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *GetCallResponse) GetStatus() *CallStatus {
+	if x != nil {
+		return x.Status
+	}
+	return nil
+}
+
+type CloseCallRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The session of the call; empty for a call without one.
+	Session       string `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	CallId        string `protobuf:"bytes,2,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CloseCallRequest) Reset() {
+	*x = CloseCallRequest{}
+	mi := &file_snakepit_v1_execution_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CloseCallRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CloseCallRequest) ProtoMessage() {}
+
+func (x *CloseCallRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_snakepit_v1_execution_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CloseCallRequest.ProtoReflect.Descriptor instead.
+func (*CloseCallRequest) Descriptor() ([]byte, []int) {
+	return file_snakepit_v1_execution_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *CloseCallRequest) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *CloseCallRequest) GetCallId() string {
+	if x != nil {
+		return x.CallId
+	}
+	return ""
+}
+
+type CloseCallResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Status        *CallStatus            `protobuf:"bytes,1,opt,name=status,proto3" json:"status,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CloseCallResponse) Reset() {
+	*x = CloseCallResponse{}
+	mi := &file_snakepit_v1_execution_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CloseCallResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CloseCallResponse) ProtoMessage() {}
+
+func (x *CloseCallResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_snakepit_v1_execution_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CloseCallResponse.ProtoReflect.Descriptor instead.
+func (*CloseCallResponse) Descriptor() ([]byte, []int) {
+	return file_snakepit_v1_execution_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *CloseCallResponse) GetStatus() *CallStatus {
+	if x != nil {
+		return x.Status
+	}
+	return nil
+}
+
+// CallStatus is what became of a call that was given an id.
+type CallStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	State CallStatus_State       `protobuf:"varint,1,opt,name=state,proto3,enum=snakepit.v1.CallStatus_State" json:"state,omitempty"`
+	// When it was committed, or its id closed.
+	At *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	// What it returned, if that is kept; a stream's chunks are not here.
+	Answer *ExecuteResponse `protobuf:"bytes,3,opt,name=answer,proto3" json:"answer,omitempty"`
+	// The size of the answer, chunks included, and its SHA-256 in hex, kept also
+	// without it.
+	AnswerBytes  int64  `protobuf:"varint,4,opt,name=answer_bytes,json=answerBytes,proto3" json:"answer_bytes,omitempty"`
+	AnswerSha256 string `protobuf:"bytes,5,opt,name=answer_sha256,json=answerSha256,proto3" json:"answer_sha256,omitempty"`
+	// All ids committed since then are known.
+	KeptSince     *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=kept_since,json=keptSince,proto3" json:"kept_since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallStatus) Reset() {
+	*x = CallStatus{}
+	mi := &file_snakepit_v1_execution_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallStatus) ProtoMessage() {}
+
+func (x *CallStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_snakepit_v1_execution_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallStatus.ProtoReflect.Descriptor instead.
+func (*CallStatus) Descriptor() ([]byte, []int) {
+	return file_snakepit_v1_execution_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *CallStatus) GetState() CallStatus_State {
+	if x != nil {
+		return x.State
+	}
+	return CallStatus_STATE_UNSPECIFIED
+}
+
+func (x *CallStatus) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *CallStatus) GetAnswer() *ExecuteResponse {
+	if x != nil {
+		return x.Answer
+	}
+	return nil
+}
+
+func (x *CallStatus) GetAnswerBytes() int64 {
+	if x != nil {
+		return x.AnswerBytes
+	}
+	return 0
+}
+
+func (x *CallStatus) GetAnswerSha256() string {
+	if x != nil {
+		return x.AnswerSha256
+	}
+	return ""
+}
+
+func (x *CallStatus) GetKeptSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.KeptSince
+	}
+	return nil
+}
+
 type StreamResponse_Chunk struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Value         []byte                 `protobuf:"bytes,1,opt,name=value,proto3" json:"value,omitempty"`
@@ -421,7 +785,7 @@ type StreamResponse_Chunk struct {
 
 func (x *StreamResponse_Chunk) Reset() {
 	*x = StreamResponse_Chunk{}
-	mi := &file_snakepit_v1_execution_proto_msgTypes[5]
+	mi := &file_snakepit_v1_execution_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -433,7 +797,7 @@ func (x *StreamResponse_Chunk) String() string {
 func (*StreamResponse_Chunk) ProtoMessage() {}
 
 func (x *StreamResponse_Chunk) ProtoReflect() protoreflect.Message {
-	mi := &file_snakepit_v1_execution_proto_msgTypes[5]
+	mi := &file_snakepit_v1_execution_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -467,7 +831,7 @@ var File_snakepit_v1_execution_proto protoreflect.FileDescriptor
 
 const file_snakepit_v1_execution_proto_rawDesc = "" +
 	"\n" +
-	"\x1bsnakepit/v1/execution.proto\x12\vsnakepit.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x19snakepit/v1/options.proto\"\xd1\x02\n" +
+	"\x1bsnakepit/v1/execution.proto\x12\vsnakepit.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19snakepit/v1/options.proto\"\xd1\x02\n" +
 	"\n" +
 	"Invocation\x12\x12\n" +
 	"\x04tool\x18\x01 \x01(\tR\x04tool\x12\"\n" +
@@ -487,14 +851,15 @@ const file_snakepit_v1_execution_proto_rawDesc = "" +
 	"\x0eExecuteRequest\x127\n" +
 	"\n" +
 	"invocation\x18\x01 \x01(\v2\x17.snakepit.v1.InvocationR\n" +
-	"invocation\"\xcc\x01\n" +
+	"invocation\"\xe8\x01\n" +
 	"\x0fExecuteResponse\x12\x1c\n" +
 	"\x06result\x18\x01 \x01(\fB\x04\xa8\xed\x18\x01R\x06result\x12 \n" +
 	"\vattachments\x18\x02 \x03(\fR\vattachments\x12\x16\n" +
 	"\x06worker\x18\x03 \x01(\tR\x06worker\x12#\n" +
 	"\rstate_version\x18\x04 \x01(\x04R\fstateVersion\x12\x1a\n" +
 	"\bposition\x18\x05 \x01(\tR\bposition\x12 \n" +
-	"\voverwritten\x18\x06 \x03(\tR\voverwritten\"H\n" +
+	"\voverwritten\x18\x06 \x03(\tR\voverwritten\x12\x1a\n" +
+	"\brepeated\x18\a \x01(\bR\brepeated\"H\n" +
 	"\rStreamRequest\x127\n" +
 	"\n" +
 	"invocation\x18\x01 \x01(\v2\x17.snakepit.v1.InvocationR\n" +
@@ -505,10 +870,38 @@ const file_snakepit_v1_execution_proto_rawDesc = "" +
 	"\x05Chunk\x12\x1a\n" +
 	"\x05value\x18\x01 \x01(\fB\x04\xa8\xed\x18\x01R\x05value\x12 \n" +
 	"\vattachments\x18\x02 \x03(\fR\vattachmentsB\a\n" +
-	"\x05event2\x9d\x01\n" +
+	"\x05event\"C\n" +
+	"\x0eGetCallRequest\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12\x17\n" +
+	"\acall_id\x18\x02 \x01(\tR\x06callId\"B\n" +
+	"\x0fGetCallResponse\x12/\n" +
+	"\x06status\x18\x01 \x01(\v2\x17.snakepit.v1.CallStatusR\x06status\"E\n" +
+	"\x10CloseCallRequest\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12\x17\n" +
+	"\acall_id\x18\x02 \x01(\tR\x06callId\"D\n" +
+	"\x11CloseCallResponse\x12/\n" +
+	"\x06status\x18\x01 \x01(\v2\x17.snakepit.v1.CallStatusR\x06status\"\xae\x03\n" +
+	"\n" +
+	"CallStatus\x123\n" +
+	"\x05state\x18\x01 \x01(\x0e2\x1d.snakepit.v1.CallStatus.StateR\x05state\x12*\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x124\n" +
+	"\x06answer\x18\x03 \x01(\v2\x1c.snakepit.v1.ExecuteResponseR\x06answer\x12!\n" +
+	"\fanswer_bytes\x18\x04 \x01(\x03R\vanswerBytes\x12#\n" +
+	"\ranswer_sha256\x18\x05 \x01(\tR\fanswerSha256\x129\n" +
+	"\n" +
+	"kept_since\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tkeptSince\"\x85\x01\n" +
+	"\x05State\x12\x15\n" +
+	"\x11STATE_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13STATE_NOT_COMMITTED\x10\x01\x12\x13\n" +
+	"\x0fSTATE_COMMITTED\x10\x02\x12\x11\n" +
+	"\rSTATE_RUNNING\x10\x03\x12\x10\n" +
+	"\fSTATE_CLOSED\x10\x04\x12\x12\n" +
+	"\x0eSTATE_NOT_KEPT\x10\x052\xaf\x02\n" +
 	"\x10ExecutionService\x12D\n" +
 	"\aExecute\x12\x1b.snakepit.v1.ExecuteRequest\x1a\x1c.snakepit.v1.ExecuteResponse\x12C\n" +
-	"\x06Stream\x12\x1a.snakepit.v1.StreamRequest\x1a\x1b.snakepit.v1.StreamResponse0\x01B<Z:github.com/snakepit-go/snakepit/api/snakepit/v1;snakepitv1b\x06proto3"
+	"\x06Stream\x12\x1a.snakepit.v1.StreamRequest\x1a\x1b.snakepit.v1.StreamResponse0\x01\x12D\n" +
+	"\aGetCall\x12\x1b.snakepit.v1.GetCallRequest\x1a\x1c.snakepit.v1.GetCallResponse\x12J\n" +
+	"\tCloseCall\x12\x1d.snakepit.v1.CloseCallRequest\x1a\x1e.snakepit.v1.CloseCallResponseB<Z:github.com/snakepit-go/snakepit/api/snakepit/v1;snakepitv1b\x06proto3"
 
 var (
 	file_snakepit_v1_execution_proto_rawDescOnce sync.Once
@@ -522,31 +915,49 @@ func file_snakepit_v1_execution_proto_rawDescGZIP() []byte {
 	return file_snakepit_v1_execution_proto_rawDescData
 }
 
-var file_snakepit_v1_execution_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_snakepit_v1_execution_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_snakepit_v1_execution_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_snakepit_v1_execution_proto_goTypes = []any{
-	(*Invocation)(nil),           // 0: snakepit.v1.Invocation
-	(*ExecuteRequest)(nil),       // 1: snakepit.v1.ExecuteRequest
-	(*ExecuteResponse)(nil),      // 2: snakepit.v1.ExecuteResponse
-	(*StreamRequest)(nil),        // 3: snakepit.v1.StreamRequest
-	(*StreamResponse)(nil),       // 4: snakepit.v1.StreamResponse
-	(*StreamResponse_Chunk)(nil), // 5: snakepit.v1.StreamResponse.Chunk
-	(*durationpb.Duration)(nil),  // 6: google.protobuf.Duration
+	(CallStatus_State)(0),         // 0: snakepit.v1.CallStatus.State
+	(*Invocation)(nil),            // 1: snakepit.v1.Invocation
+	(*ExecuteRequest)(nil),        // 2: snakepit.v1.ExecuteRequest
+	(*ExecuteResponse)(nil),       // 3: snakepit.v1.ExecuteResponse
+	(*StreamRequest)(nil),         // 4: snakepit.v1.StreamRequest
+	(*StreamResponse)(nil),        // 5: snakepit.v1.StreamResponse
+	(*GetCallRequest)(nil),        // 6: snakepit.v1.GetCallRequest
+	(*GetCallResponse)(nil),       // 7: snakepit.v1.GetCallResponse
+	(*CloseCallRequest)(nil),      // 8: snakepit.v1.CloseCallRequest
+	(*CloseCallResponse)(nil),     // 9: snakepit.v1.CloseCallResponse
+	(*CallStatus)(nil),            // 10: snakepit.v1.CallStatus
+	(*StreamResponse_Chunk)(nil),  // 11: snakepit.v1.StreamResponse.Chunk
+	(*durationpb.Duration)(nil),   // 12: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
 }
 var file_snakepit_v1_execution_proto_depIdxs = []int32{
-	6, // 0: snakepit.v1.Invocation.timeout:type_name -> google.protobuf.Duration
-	0, // 1: snakepit.v1.ExecuteRequest.invocation:type_name -> snakepit.v1.Invocation
-	0, // 2: snakepit.v1.StreamRequest.invocation:type_name -> snakepit.v1.Invocation
-	5, // 3: snakepit.v1.StreamResponse.chunk:type_name -> snakepit.v1.StreamResponse.Chunk
-	2, // 4: snakepit.v1.StreamResponse.done:type_name -> snakepit.v1.ExecuteResponse
-	1, // 5: snakepit.v1.ExecutionService.Execute:input_type -> snakepit.v1.ExecuteRequest
-	3, // 6: snakepit.v1.ExecutionService.Stream:input_type -> snakepit.v1.StreamRequest
-	2, // 7: snakepit.v1.ExecutionService.Execute:output_type -> snakepit.v1.ExecuteResponse
-	4, // 8: snakepit.v1.ExecutionService.Stream:output_type -> snakepit.v1.StreamResponse
-	7, // [7:9] is the sub-list for method output_type
-	5, // [5:7] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	12, // 0: snakepit.v1.Invocation.timeout:type_name -> google.protobuf.Duration
+	1,  // 1: snakepit.v1.ExecuteRequest.invocation:type_name -> snakepit.v1.Invocation
+	1,  // 2: snakepit.v1.StreamRequest.invocation:type_name -> snakepit.v1.Invocation
+	11, // 3: snakepit.v1.StreamResponse.chunk:type_name -> snakepit.v1.StreamResponse.Chunk
+	3,  // 4: snakepit.v1.StreamResponse.done:type_name -> snakepit.v1.ExecuteResponse
+	10, // 5: snakepit.v1.GetCallResponse.status:type_name -> snakepit.v1.CallStatus
+	10, // 6: snakepit.v1.CloseCallResponse.status:type_name -> snakepit.v1.CallStatus
+	0,  // 7: snakepit.v1.CallStatus.state:type_name -> snakepit.v1.CallStatus.State
+	13, // 8: snakepit.v1.CallStatus.at:type_name -> google.protobuf.Timestamp
+	3,  // 9: snakepit.v1.CallStatus.answer:type_name -> snakepit.v1.ExecuteResponse
+	13, // 10: snakepit.v1.CallStatus.kept_since:type_name -> google.protobuf.Timestamp
+	2,  // 11: snakepit.v1.ExecutionService.Execute:input_type -> snakepit.v1.ExecuteRequest
+	4,  // 12: snakepit.v1.ExecutionService.Stream:input_type -> snakepit.v1.StreamRequest
+	6,  // 13: snakepit.v1.ExecutionService.GetCall:input_type -> snakepit.v1.GetCallRequest
+	8,  // 14: snakepit.v1.ExecutionService.CloseCall:input_type -> snakepit.v1.CloseCallRequest
+	3,  // 15: snakepit.v1.ExecutionService.Execute:output_type -> snakepit.v1.ExecuteResponse
+	5,  // 16: snakepit.v1.ExecutionService.Stream:output_type -> snakepit.v1.StreamResponse
+	7,  // 17: snakepit.v1.ExecutionService.GetCall:output_type -> snakepit.v1.GetCallResponse
+	9,  // 18: snakepit.v1.ExecutionService.CloseCall:output_type -> snakepit.v1.CloseCallResponse
+	15, // [15:19] is the sub-list for method output_type
+	11, // [11:15] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_snakepit_v1_execution_proto_init() }
@@ -564,13 +975,14 @@ func file_snakepit_v1_execution_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_snakepit_v1_execution_proto_rawDesc), len(file_snakepit_v1_execution_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   6,
+			NumEnums:      1,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_snakepit_v1_execution_proto_goTypes,
 		DependencyIndexes: file_snakepit_v1_execution_proto_depIdxs,
+		EnumInfos:         file_snakepit_v1_execution_proto_enumTypes,
 		MessageInfos:      file_snakepit_v1_execution_proto_msgTypes,
 	}.Build()
 	File_snakepit_v1_execution_proto = out.File

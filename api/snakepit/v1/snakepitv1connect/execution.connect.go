@@ -38,6 +38,12 @@ const (
 	ExecutionServiceExecuteProcedure = "/snakepit.v1.ExecutionService/Execute"
 	// ExecutionServiceStreamProcedure is the fully-qualified name of the ExecutionService's Stream RPC.
 	ExecutionServiceStreamProcedure = "/snakepit.v1.ExecutionService/Stream"
+	// ExecutionServiceGetCallProcedure is the fully-qualified name of the ExecutionService's GetCall
+	// RPC.
+	ExecutionServiceGetCallProcedure = "/snakepit.v1.ExecutionService/GetCall"
+	// ExecutionServiceCloseCallProcedure is the fully-qualified name of the ExecutionService's
+	// CloseCall RPC.
+	ExecutionServiceCloseCallProcedure = "/snakepit.v1.ExecutionService/CloseCall"
 )
 
 // ExecutionServiceClient is a client for the snakepit.v1.ExecutionService service.
@@ -46,6 +52,12 @@ type ExecutionServiceClient interface {
 	Execute(context.Context, *connect.Request[v1.ExecuteRequest]) (*connect.Response[v1.ExecuteResponse], error)
 	// Stream runs a tool and returns what it yields; the last message is done.
 	Stream(context.Context, *connect.Request[v1.StreamRequest]) (*connect.ServerStreamForClient[v1.StreamResponse], error)
+	// GetCall says what became of a call that was given an id. It changes
+	// nothing.
+	GetCall(context.Context, *connect.Request[v1.GetCallRequest]) (*connect.Response[v1.GetCallResponse], error)
+	// CloseCall is GetCall that makes certain: unless a call of the id has been
+	// committed, or runs, its id is closed, and none ever will be.
+	CloseCall(context.Context, *connect.Request[v1.CloseCallRequest]) (*connect.Response[v1.CloseCallResponse], error)
 }
 
 // NewExecutionServiceClient constructs a client for the snakepit.v1.ExecutionService service. By
@@ -71,13 +83,27 @@ func NewExecutionServiceClient(httpClient connect.HTTPClient, baseURL string, op
 			connect.WithSchema(executionServiceMethods.ByName("Stream")),
 			connect.WithClientOptions(opts...),
 		),
+		getCall: connect.NewClient[v1.GetCallRequest, v1.GetCallResponse](
+			httpClient,
+			baseURL+ExecutionServiceGetCallProcedure,
+			connect.WithSchema(executionServiceMethods.ByName("GetCall")),
+			connect.WithClientOptions(opts...),
+		),
+		closeCall: connect.NewClient[v1.CloseCallRequest, v1.CloseCallResponse](
+			httpClient,
+			baseURL+ExecutionServiceCloseCallProcedure,
+			connect.WithSchema(executionServiceMethods.ByName("CloseCall")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // executionServiceClient implements ExecutionServiceClient.
 type executionServiceClient struct {
-	execute *connect.Client[v1.ExecuteRequest, v1.ExecuteResponse]
-	stream  *connect.Client[v1.StreamRequest, v1.StreamResponse]
+	execute   *connect.Client[v1.ExecuteRequest, v1.ExecuteResponse]
+	stream    *connect.Client[v1.StreamRequest, v1.StreamResponse]
+	getCall   *connect.Client[v1.GetCallRequest, v1.GetCallResponse]
+	closeCall *connect.Client[v1.CloseCallRequest, v1.CloseCallResponse]
 }
 
 // Execute calls snakepit.v1.ExecutionService.Execute.
@@ -90,12 +116,28 @@ func (c *executionServiceClient) Stream(ctx context.Context, req *connect.Reques
 	return c.stream.CallServerStream(ctx, req)
 }
 
+// GetCall calls snakepit.v1.ExecutionService.GetCall.
+func (c *executionServiceClient) GetCall(ctx context.Context, req *connect.Request[v1.GetCallRequest]) (*connect.Response[v1.GetCallResponse], error) {
+	return c.getCall.CallUnary(ctx, req)
+}
+
+// CloseCall calls snakepit.v1.ExecutionService.CloseCall.
+func (c *executionServiceClient) CloseCall(ctx context.Context, req *connect.Request[v1.CloseCallRequest]) (*connect.Response[v1.CloseCallResponse], error) {
+	return c.closeCall.CallUnary(ctx, req)
+}
+
 // ExecutionServiceHandler is an implementation of the snakepit.v1.ExecutionService service.
 type ExecutionServiceHandler interface {
 	// Execute runs a tool and returns its result.
 	Execute(context.Context, *connect.Request[v1.ExecuteRequest]) (*connect.Response[v1.ExecuteResponse], error)
 	// Stream runs a tool and returns what it yields; the last message is done.
 	Stream(context.Context, *connect.Request[v1.StreamRequest], *connect.ServerStream[v1.StreamResponse]) error
+	// GetCall says what became of a call that was given an id. It changes
+	// nothing.
+	GetCall(context.Context, *connect.Request[v1.GetCallRequest]) (*connect.Response[v1.GetCallResponse], error)
+	// CloseCall is GetCall that makes certain: unless a call of the id has been
+	// committed, or runs, its id is closed, and none ever will be.
+	CloseCall(context.Context, *connect.Request[v1.CloseCallRequest]) (*connect.Response[v1.CloseCallResponse], error)
 }
 
 // NewExecutionServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -117,12 +159,28 @@ func NewExecutionServiceHandler(svc ExecutionServiceHandler, opts ...connect.Han
 		connect.WithSchema(executionServiceMethods.ByName("Stream")),
 		connect.WithHandlerOptions(opts...),
 	)
+	executionServiceGetCallHandler := connect.NewUnaryHandler(
+		ExecutionServiceGetCallProcedure,
+		svc.GetCall,
+		connect.WithSchema(executionServiceMethods.ByName("GetCall")),
+		connect.WithHandlerOptions(opts...),
+	)
+	executionServiceCloseCallHandler := connect.NewUnaryHandler(
+		ExecutionServiceCloseCallProcedure,
+		svc.CloseCall,
+		connect.WithSchema(executionServiceMethods.ByName("CloseCall")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/snakepit.v1.ExecutionService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ExecutionServiceExecuteProcedure:
 			executionServiceExecuteHandler.ServeHTTP(w, r)
 		case ExecutionServiceStreamProcedure:
 			executionServiceStreamHandler.ServeHTTP(w, r)
+		case ExecutionServiceGetCallProcedure:
+			executionServiceGetCallHandler.ServeHTTP(w, r)
+		case ExecutionServiceCloseCallProcedure:
+			executionServiceCloseCallHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -138,4 +196,12 @@ func (UnimplementedExecutionServiceHandler) Execute(context.Context, *connect.Re
 
 func (UnimplementedExecutionServiceHandler) Stream(context.Context, *connect.Request[v1.StreamRequest], *connect.ServerStream[v1.StreamResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("snakepit.v1.ExecutionService.Stream is not implemented"))
+}
+
+func (UnimplementedExecutionServiceHandler) GetCall(context.Context, *connect.Request[v1.GetCallRequest]) (*connect.Response[v1.GetCallResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("snakepit.v1.ExecutionService.GetCall is not implemented"))
+}
+
+func (UnimplementedExecutionServiceHandler) CloseCall(context.Context, *connect.Request[v1.CloseCallRequest]) (*connect.Response[v1.CloseCallResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("snakepit.v1.ExecutionService.CloseCall is not implemented"))
 }
