@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
-	"strconv"
 	"time"
 
 	"github.com/snakepit-go/snakepit/execution"
@@ -28,8 +26,11 @@ type Config struct {
 	// Node names this process in session records; default the host's name.
 	Node string
 	// RunDir holds the unpacked Python library and the record of running
-	// workers, by which a later process ends those of a killed one. Processes
-	// may share it. Default: snakepit-<uid> in the temporary directory.
+	// workers, by which the next engine cleans up after one that was killed.
+	// Any number of engines may share it; nobody but this user may be able to
+	// write to it. If it is empty, the record is in XDG_RUNTIME_DIR and the
+	// library in the user's cache directory, or else in the first of these two,
+	// the directory for temporary files and /dev/shm that serves.
 	RunDir string
 	// Logger receives the engine's records and what workers print and log; nil
 	// is silent.
@@ -126,9 +127,6 @@ func (c Config) withDefaults() (Config, error) {
 			return c, fmt.Errorf("name this node: %w; set Config.Node", err)
 		}
 		c.Node = host
-	}
-	if c.RunDir == "" {
-		c.RunDir = filepath.Join(os.TempDir(), "snakepit-"+strconv.Itoa(os.Getuid()))
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

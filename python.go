@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/snakepit-go/snakepit/internal/owndir"
 	"github.com/snakepit-go/snakepit/python"
 	"github.com/snakepit-go/snakepit/session"
 	"github.com/snakepit-go/snakepit/worker"
@@ -20,10 +21,12 @@ import (
 // library, and a launcher. Nothing is made before a pool asks for it, so that
 // an engine with other transports needs no Python.
 type pythonWorkers struct {
+	// runDir is as configured, or empty.
 	runDir   string
 	logger   *slog.Logger
 	launcher *process.Launcher
-	sdk      string
+	// libraries are the places for our library, best first.
+	libraries []string
 }
 
 func newPython(cfg Config) *pythonWorkers {
@@ -52,19 +55,23 @@ func (w *pythonWorkers) transport(ctx context.Context, cfg PoolConfig) (worker.T
 	if err := w.prepare(); err != nil {
 		return nil, err
 	}
-	env := append([]string{
-		"PYTHONPATH=" + searchPath(w.sdk, cfg.PythonPath),
-		"PYTHONUNBUFFERED=1",
-	}, cfg.Env...)
 	return frames.New(frames.Options{
 		Launcher: w.launcher,
-		Command: func(worker.Spec) worker.Command {
+		Command: func(worker.Spec) (worker.Command, error) {
+			// Each time: what was unpacked may have been deleted since.
+			library, err := w.library()
+			if err != nil {
+				return worker.Command{}, err
+			}
 			return worker.Command{
 				Path: interpreter.Path,
 				Args: []string{"-m", "snakepit", tools},
-				Env:  env,
-				Dir:  cfg.Dir,
-			}
+				Env: append([]string{
+					"PYTHONPATH=" + searchPath(library, cfg.PythonPath),
+					"PYTHONUNBUFFERED=1",
+				}, cfg.Env...),
+				Dir: cfg.Dir,
+			}, nil
 		},
 	}), nil
 }
@@ -74,16 +81,38 @@ func (w *pythonWorkers) prepare() error {
 	if w.launcher != nil {
 		return nil
 	}
-	sdk, err := python.Unpack(w.runDir)
+	runDirs, libraries := owndir.RunPaths(), owndir.CachePaths()
+	if w.runDir != "" {
+		runDirs, libraries = []string{w.runDir}, []string{w.runDir}
+	}
+	runDir, err := owndir.MakeFirst(runDirs)
+	if err != nil {
+		return runDirError(err)
+	}
+	w.libraries = libraries
+	library, err := w.library()
 	if err != nil {
 		return err
 	}
-	launcher, err := process.New(process.Options{RunDir: w.runDir, Logger: w.logger})
-	if err != nil {
+	if w.launcher, err = process.New(process.Options{RunDir: runDir, Logger: w.logger}); err != nil {
 		return err
 	}
-	w.sdk, w.launcher = sdk, launcher
+	w.logger.Info("directories of python workers", "run_dir", runDir, "library", library)
 	return nil
+}
+
+// library unpacks our library, if it is not there, and returns its path.
+func (w *pythonWorkers) library() (string, error) {
+	path, err := python.Unpack(w.libraries...)
+	if err != nil {
+		return "", runDirError(err)
+	}
+	return path, nil
+}
+
+// runDirError adds what to do.
+func runDirError(err error) error {
+	return fmt.Errorf("%w; name a directory that only this user can write to (run_dir, --run-dir, Config.RunDir)", err)
 }
 
 // resolveTools returns the absolute path of a tools file, or the module's name

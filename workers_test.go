@@ -3,13 +3,17 @@ package snakepit_test
 import (
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/snakepit-go/snakepit"
+	"github.com/snakepit-go/snakepit/internal/testenv"
 	"github.com/snakepit-go/snakepit/worker"
 )
 
@@ -90,5 +94,95 @@ func TestAStoppedWorkerIsReplacedAndItsCallerToldWhy(t *testing.T) {
 	}
 	if after := decode[int](t, must(e.Execute(t.Context(), "pid", nil))); after == pid {
 		t.Error("the stopped worker is still there")
+	}
+}
+
+// pidOf returns the worker's process, waiting for one that is being replaced.
+func pidOf(t *testing.T, e *snakepit.Engine) int {
+	t.Helper()
+	return decode[int](t, must(e.Execute(t.Context(), "pid", nil)))
+}
+
+// end ends the one worker of an engine by its own hand.
+func end(t *testing.T, e *snakepit.Engine) {
+	t.Helper()
+	if _, err := e.Execute(t.Context(), "die", nil); !errors.Is(err, worker.ErrWorkerCrashed) {
+		t.Fatalf("die: %v", err)
+	}
+}
+
+// Whatever is deleted from the run directory, or put there, the next worker
+// starts, and runs nothing but what this program carries.
+func TestTheRunDirectoryHeals(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run")
+	e := openEngine(t, func(c *snakepit.Config) { c.Pools[0].Workers, c.RunDir = 1, dir })
+	libraries := func() []string {
+		t.Helper()
+		found, err := filepath.Glob(filepath.Join(dir, "sdk-*"))
+		if err != nil || len(found) != 1 {
+			t.Fatalf("unpacked: %q, %v", found, err)
+		}
+		return found
+	}
+	mark := filepath.Join(t.TempDir(), "mark")
+	for name, damage := range map[string]func() error{
+		"everything is deleted":  func() error { return os.RemoveAll(dir) },
+		"the library is deleted": func() error { return os.RemoveAll(libraries()[0]) },
+		"a file is deleted":      func() error { return os.Remove(filepath.Join(libraries()[0], "snakepit", "calls.py")) },
+		"a file is changed": func() error {
+			return os.WriteFile(filepath.Join(libraries()[0], "snakepit", "calls.py"), []byte("1/0"), 0o600)
+		},
+		"a file is added that Python runs by itself": func() error {
+			return os.WriteFile(filepath.Join(libraries()[0], "sitecustomize.py"), []byte("open("+strconv.Quote(mark)+", 'w')"), 0o600)
+		},
+	} {
+		before := pidOf(t, e)
+		if err := damage(); err != nil {
+			t.Fatal(err)
+		}
+		end(t, e)
+		if after := pidOf(t, e); after == before {
+			t.Errorf("%s: worker %d was not replaced", name, before)
+		}
+		libraries()
+	}
+	if _, err := os.Stat(mark); err == nil {
+		t.Error("a file that was put into the run directory was run")
+	}
+}
+
+// A run directory that somebody else could write to is refused by name, before
+// anything in it is run.
+func TestARunDirectoryOfOthersIsRefused(t *testing.T) {
+	testenv.Python(t)
+	dir := t.TempDir()
+	for path, mode := range map[string]os.FileMode{filepath.Dir(dir): 0o755, dir: 0o777} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := snakepit.Open(t.Context(), snakepit.Config{
+		Pools: []snakepit.PoolConfig{{Tools: "testdata/tools.py", Workers: 1}}, RunDir: dir,
+	})
+	if err == nil || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "run_dir") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// As in a container whose file system is read-only: no home, no directory for
+// temporary files, nothing configured.
+func TestWorkersStartOnAReadOnlyFileSystem(t *testing.T) {
+	if _, err := os.Stat("/dev/shm"); err != nil {
+		t.Skip("this system has no /dev/shm")
+	}
+	t.TempDir() // the tests' own is made while there is room for it
+	for _, name := range []string{"HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "TMPDIR"} {
+		t.Setenv(name, "/proc/nowhere")
+	}
+	e := openEngine(t, func(c *snakepit.Config) { c.Pools[0].Workers, c.RunDir = 1, "" })
+	before := pidOf(t, e)
+	end(t, e)
+	if after := pidOf(t, e); after == before {
+		t.Errorf("worker %d was not replaced", before)
 	}
 }

@@ -29,7 +29,7 @@ type Config struct {
 	CORSOrigins  []string `koanf:"cors_origins" doc:"Origins whose web pages may use this server from a browser, as https://app.example.com; * for all. Pages of other origins are refused."`
 	Node         string   `koanf:"node" doc:"Name of this node in logs and session ownership. Empty: the host name."`
 	Data         string   `koanf:"data" doc:"Directory that holds the sessions. Empty: sessions live in memory and end with the process."`
-	RunDir       string   `koanf:"run_dir" doc:"Directory for the registry of worker processes and the unpacked Python SDK. Empty: snakepit-<uid> in the system's temporary directory."`
+	RunDir       string   `koanf:"run_dir" doc:"Directory for the registry of worker processes and the unpacked Python SDK; only this user may be able to write to it. Empty: snakepit in XDG_RUNTIME_DIR for the registry and in the user's cache directory for the SDK, or else the first of these two, snakepit-<uid> in the directory for temporary files and in /dev/shm that serves."`
 	Store        Store    `koanf:"store" doc:"Where sessions are kept."`
 	Sessions     Sessions `koanf:"sessions" doc:"Life and limits of sessions."`
 	Pools        []Pool   `koanf:"pools" doc:"Worker pools. The first one takes the calls that name no pool. A list in the file replaces the default list; what an entry leaves out has the values shown here."`

@@ -1,6 +1,7 @@
 package python_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -113,6 +114,19 @@ func TestUnpackRepairs(t *testing.T) {
 		"truncated": func() error { return os.Truncate(filepath.Join(path, "snakepit", "codec.py"), 10) },
 		"removed":   func() error { return os.Remove(filepath.Join(path, "snakepit", "py.typed")) },
 		"emptied":   func() error { return os.RemoveAll(filepath.Join(path, "snakepit")) },
+		// What Python would run by itself, or instead of the standard library.
+		"added beside":   func() error { return os.WriteFile(filepath.Join(path, "sitecustomize.py"), nil, 0o600) },
+		"added inside":   func() error { return os.WriteFile(filepath.Join(path, "snakepit", "json.py"), nil, 0o600) },
+		"a folder added": func() error { return os.Mkdir(filepath.Join(path, "json"), 0o700) },
+		"a cache of nothing": func() error {
+			cache := filepath.Join(path, "snakepit", "__pycache__")
+			return errors.Join(os.MkdirAll(cache, 0o700), os.WriteFile(filepath.Join(cache, "json.cpython-311.pyc"), nil, 0o600))
+		},
+		"a link": func() error {
+			file := filepath.Join(path, "snakepit", "codec.py")
+			return errors.Join(os.Rename(file, filepath.Join(dir, "codec.py")), os.Symlink("../../codec.py", file))
+		},
+		"open to others": func() error { return os.Chmod(path, 0o777) },
 		"a file": func() error {
 			if err := os.RemoveAll(path); err != nil {
 				return err
@@ -129,10 +143,49 @@ func TestUnpackRepairs(t *testing.T) {
 			if err != nil || again != path {
 				t.Fatalf("Unpack: %q, %v; want %q", again, err, path)
 			}
+			_ = os.Remove(filepath.Join(dir, "codec.py"))
 			checkComplete(t, path)
 			checkEntries(t, dir, path)
+			checkEntries(t, path, filepath.Join(path, "snakepit"))
 		})
 	}
+}
+
+// Python's caches of the package's own files may stay.
+func TestUnpackLeavesCachesAlone(t *testing.T) {
+	dir := t.TempDir()
+	path, err := python.Unpack(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache := filepath.Join(path, "snakepit", "__pycache__")
+	if err := os.Mkdir(cache, 0o775); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"codec.cpython-311.pyc", "codec.cpython-313.opt-1.pyc", "tools.cpython-311.pyc.140126"} {
+		if err := os.WriteFile(filepath.Join(cache, name), []byte("x"), 0o664); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := python.Unpack(dir); err != nil {
+		t.Fatal(err)
+	}
+	if entries, err := os.ReadDir(cache); err != nil || len(entries) != 3 {
+		t.Errorf("the caches are %v, %v", entries, err)
+	}
+}
+
+func TestUnpackTakesTheFirstDirectoryThatServes(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	path, err := python.Unpack(file, dir)
+	if err != nil || filepath.Dir(path) != dir {
+		t.Fatalf("got %q, %v; want a path in %s", path, err, dir)
+	}
+	checkComplete(t, path)
 }
 
 func TestUnpackFails(t *testing.T) {

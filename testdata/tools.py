@@ -264,3 +264,8 @@ def sum_up(session):
     n = session.vars.get("n", 0)
     host.call("between")
     session.vars["sum"] = n
+
+
+@tool
+def die() -> None:
+    os._exit(1)

@@ -3,11 +3,10 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
+	"github.com/snakepit-go/snakepit/internal/owndir"
 	"github.com/snakepit-go/snakepit/python"
 )
 
@@ -30,16 +29,13 @@ need to be told. It is unpacked there if it is not yet.`,
 }
 
 func runPythonPath(dir string, out io.Writer) error {
-	if dir == "" {
-		cache, err := os.UserCacheDir()
-		if err != nil {
-			return fmt.Errorf("find the user's cache directory: %w; name one with --dir", err)
-		}
-		dir = filepath.Join(cache, "snakepit")
+	dirs := owndir.CachePaths()
+	if dir != "" {
+		dirs = []string{dir}
 	}
-	path, err := python.Unpack(dir)
+	path, err := python.Unpack(dirs...)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w; name another one with --dir", err)
 	}
 	_, err = fmt.Fprintln(out, path)
 	return err

@@ -35,9 +35,9 @@ const (
 // Options configure the transport. Launcher and Command are required.
 type Options struct {
 	Launcher worker.Launcher
-	// Command says how a worker is started. The transport sets SocketEnv,
-	// Stdout and Stderr, and adds to Env.
-	Command func(worker.Spec) worker.Command
+	// Command says how a worker is started, anew for each start, or why none
+	// can be. The transport sets SocketEnv, Stdout and Stderr, and adds to Env.
+	Command func(worker.Spec) (worker.Command, error)
 	// MaxFrame limits the bytes of one message in either direction: 128 MiB
 	// if it is 0.
 	MaxFrame int
@@ -68,7 +68,10 @@ func (t *transport) Start(ctx context.Context, spec worker.Spec) (worker.Conn, e
 	if spec.Logger == nil {
 		spec.Logger = slog.New(slog.DiscardHandler)
 	}
-	cmd := t.opts.Command(spec)
+	cmd, err := t.opts.Command(spec)
+	if err != nil {
+		return nil, &worker.StartError{Worker: spec.ID, Reason: err.Error(), Err: err}
+	}
 	cmd.SocketEnv = SocketEnv
 	cmd.Env = append(slices.Clip(cmd.Env), WorkerEnv+"="+spec.ID)
 	stderr := &printed{log: spec.Logger, level: slog.LevelWarn, stream: "stderr"}

@@ -48,7 +48,8 @@ func newHarness(t testing.TB, command func(worker.Spec) worker.Command) *harness
 			t.Error(err)
 		}
 	})
-	return &harness{t: t, opts: frames.Options{Launcher: launcher, Command: command}, records: &records{more: make(chan struct{})}}
+	opts := frames.Options{Launcher: launcher, Command: func(spec worker.Spec) (worker.Command, error) { return command(spec), nil }}
+	return &harness{t: t, opts: opts, records: &records{more: make(chan struct{})}}
 }
 
 // peers are workers that follow a script.

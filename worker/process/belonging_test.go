@@ -16,6 +16,10 @@ func TestBelonging(t *testing.T) {
 			[]proc{{pid: 10, group: 10, start: 100}, {pid: 11, group: 10, start: 101}},
 			[]int{10, 11},
 		},
+		"a recorded number whose process says that it is another": {
+			[]proc{{pid: 10, group: 10, start: 100, run: "c"}, {pid: 11, group: 10, start: 101}},
+			nil,
+		},
 		"a group without its leader needs a member with the run id": {
 			[]proc{{pid: 11, group: 10, start: 101, run: "a"}, {pid: 12, group: 10, start: 102}},
 			[]int{11, 12},

@@ -29,7 +29,8 @@ const childSocket = 3
 // Options configure a Launcher.
 type Options struct {
 	// RunDir is where running workers are recorded, so that the next launcher
-	// can clean up behind a host that was killed. It is created if missing.
+	// can clean up behind a host that was killed. It is created if missing, and
+	// nobody but this user may be able to write to it.
 	// Any number of hosts may share one.
 	RunDir string
 	// Logger says what was cleaned up; nil is silent.
@@ -133,9 +134,7 @@ func (l *Launcher) enter() bool {
 
 func (l *Launcher) start(cmd worker.Command) (_ *process, err error) {
 	run := newRunID()
-	if err := l.registry.reserve(run); err != nil {
-		return nil, err
-	}
+	l.registry.reserve(run)
 	defer func() {
 		if err != nil {
 			l.registry.release(run)

@@ -2,6 +2,7 @@ package process_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -180,11 +181,67 @@ func TestRunDirectoryMustBeOurs(t *testing.T) {
 	if err := os.Mkdir(hosts, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(hosts, 0o777); err != nil {
-		t.Fatal(err)
+	// Others can get there only if they can get into what lies above it.
+	for path, mode := range map[string]os.FileMode{filepath.Dir(dir): 0o755, hosts: 0o777} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if _, err := process.New(process.Options{RunDir: dir}); err == nil || !strings.Contains(err.Error(), hosts) {
 		t.Errorf("a directory that others can write to: %v", err)
+	}
+}
+
+// What is deleted under a running launcher is made again, with its records.
+func TestTheRegistryHeals(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run")
+	l := newLauncher(t, dir)
+	before := launch(t, l, command("echo", nil))
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	after := launch(t, l, command("echo", nil))
+	hosts := hostDirs(t, dir)
+	if len(hosts) != 1 {
+		t.Fatalf("hosts: %q", hosts)
+	}
+	recorded := map[int]bool{}
+	records, err := filepath.Glob(filepath.Join(hosts[0], "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range records {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var w struct{ PID int }
+		if json.Unmarshal(content, &w) == nil {
+			recorded[w.PID] = true
+		}
+	}
+	if !recorded[before.PID()] || !recorded[after.PID()] {
+		t.Errorf("recorded %v, want %d and %d", recorded, before.PID(), after.PID())
+	}
+}
+
+// A worker starts also when it cannot be recorded any more.
+func TestAWorkerStartsWithoutItsRecord(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run")
+	l := newLauncher(t, dir)
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := launch(t, l, command("echo", nil))
+	p.Conn().Close()
+	if exit := await(t, p); exit.Code != 0 {
+		t.Errorf("exit %+v", exit)
+	}
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
 	}
 }
 

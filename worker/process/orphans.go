@@ -74,7 +74,10 @@ func belonging(procs []proc, records []record, self int) []proc {
 	}
 	certain := func(p proc) bool {
 		start, recorded := starts[p.pid]
-		return recorded && start == p.start || p.run != "" && runs[p.run]
+		if p.run != "" {
+			return runs[p.run] // whatever the record says
+		}
+		return recorded && start == p.start
 	}
 	groups := make(map[int]bool)
 	for _, p := range procs {

@@ -2,6 +2,7 @@ package process_test
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -205,6 +206,20 @@ func TestRecordsOfReusedNumbersMatchNobody(t *testing.T) {
 	}
 	if dirs := hostDirs(t, dir); len(dirs) != 1 {
 		t.Errorf("records of dead hosts stay: %q", dirs)
+	}
+	// One that is not a file of ours is not believed.
+	process.FakeHost(t, dir, process.PIDDomain(), "planted", stranger, start)
+	planted, err := filepath.Glob(filepath.Join(dir, "hosts", "*", "planted"))
+	if err != nil || len(planted) != 1 {
+		t.Fatalf("records: %q, %v", planted, err)
+	}
+	elsewhere := filepath.Join(t.TempDir(), "record")
+	if err := errors.Join(os.Rename(planted[0], elsewhere), os.Symlink(elsewhere, planted[0])); err != nil {
+		t.Fatal(err)
+	}
+	newLauncher(t, dir)
+	if !lives(stranger) {
+		t.Error("a process was killed on the word of a planted record")
 	}
 	// The same record is the proof where it is comparable.
 	process.FakeHost(t, dir, process.PIDDomain(), "run-3", stranger, start)

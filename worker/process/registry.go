@@ -11,8 +11,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
+
+	"github.com/snakepit-go/snakepit/internal/owndir"
 )
 
 // A registry is a directory for each launcher below the run directory:
@@ -24,10 +27,19 @@ import (
 // A record survives the kill -9 of its host because the kernel has the file; a
 // power failure needs no record, as it leaves no processes. Directories under
 // construction begin with a dot.
+//
+// What is recorded decides what is killed: the run directory must be this
+// user's alone, and a record that is not our own file is not believed.
 type registry struct {
-	dir    string
-	lock   *os.File
+	runDir string
 	domain string
+	log    *slog.Logger
+
+	mu   sync.Mutex // guards all below
+	dir  string
+	lock *os.File
+	// workers is what is recorded, to write it again if the directory is lost.
+	workers map[string]workerFile
 }
 
 const hostFile = "host"
@@ -59,26 +71,49 @@ func openRegistry(runDir string, log *slog.Logger) (*registry, error) {
 	if runDir == "" {
 		return nil, errors.New("open process registry: no run directory given")
 	}
-	hosts := filepath.Join(runDir, "hosts")
-	if err := ownDir(hosts); err != nil {
+	r := &registry{runDir: runDir, domain: pidDomain(), log: log, workers: make(map[string]workerFile)}
+	hosts, err := r.hosts()
+	if err != nil {
 		return nil, fmt.Errorf("open process registry: %w", err)
 	}
-	domain := pidDomain()
-	cleanUp(hosts, domain, log)
+	cleanUp(hosts, r.domain, log)
+	if err := r.register(); err != nil {
+		return nil, fmt.Errorf("open process registry: %w", err)
+	}
+	return r, nil
+}
 
-	self, _ := lookUp(os.Getpid())
-	who, err := json.Marshal(identity{PID: os.Getpid(), Start: self.start, Domain: domain})
+func (r *registry) hosts() (string, error) { return owndir.Make(filepath.Join(r.runDir, "hosts")) }
+
+// register makes the host's directory, with the records there are.
+func (r *registry) register() error {
+	hosts, err := r.hosts()
 	if err != nil {
-		return nil, err
+		return err
+	}
+	self, _ := lookUp(os.Getpid())
+	who, err := json.Marshal(identity{PID: os.Getpid(), Start: self.start, Domain: r.domain})
+	if err != nil {
+		return err
 	}
 	var suffix [6]byte
 	rand.Read(suffix[:]) // never fails
 	name := fmt.Sprintf("%d-%s", os.Getpid(), hex.EncodeToString(suffix[:]))
-	r := &registry{dir: filepath.Join(hosts, name), domain: domain}
-	if r.lock, err = createHost(filepath.Join(hosts, "."+name), r.dir, who); err != nil {
-		return nil, fmt.Errorf("open process registry: %w", err)
+	dir := filepath.Join(hosts, name)
+	lock, err := createHost(filepath.Join(hosts, "."+name), dir, who)
+	if err != nil {
+		return err
 	}
-	return r, nil
+	if r.lock != nil {
+		r.lock.Close() // of a directory that is gone
+	}
+	r.dir, r.lock = dir, lock
+	for run, w := range r.workers {
+		if err := r.write(run, w); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // createHost builds a host's directory aside and moves it into place locked,
@@ -103,39 +138,58 @@ func createHost(aside, dir string, who []byte) (_ *os.File, err error) {
 	return lock, nil
 }
 
-// reserve records a worker that is about to be started.
-func (r *registry) reserve(run string) error {
-	f, err := os.OpenFile(filepath.Join(r.dir, run), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return fmt.Errorf("record worker process: %w", err)
+// reserve records a worker that is about to be started. If the directory was
+// deleted, as it is when XDG_RUNTIME_DIR goes with its user's last login, it is
+// made again. A worker that cannot be recorded is started nevertheless: the
+// record only serves to find what is left of it when this host is killed.
+func (r *registry) reserve(run string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.workers[run] = workerFile{}
+	err := r.write(run, workerFile{})
+	if errors.Is(err, fs.ErrNotExist) {
+		err = r.register()
 	}
-	return f.Close()
+	if err != nil {
+		r.log.Warn("a worker is not recorded: what it starts may live on if this host is killed", "error", err)
+	}
 }
 
 // started adds the number of a reserved worker.
 func (r *registry) started(run string, pid int) error {
 	p, _ := lookUp(pid)
-	content, err := json.Marshal(workerFile{PID: pid, Start: p.start})
-	if err != nil {
-		return err
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.workers[run] = workerFile{PID: pid, Start: p.start}
+	return r.write(run, r.workers[run])
+}
+
+func (r *registry) write(run string, w workerFile) error {
+	var content []byte
+	if w.PID != 0 {
+		var err error
+		if content, err = json.Marshal(w); err != nil {
+			return err
+		}
 	}
 	return os.WriteFile(filepath.Join(r.dir, run), content, 0o600)
 }
 
 // release removes the record of a worker that left nothing behind.
 func (r *registry) release(run string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.workers, run)
 	// A record that stays is harmless: it will match no process.
 	_ = os.Remove(filepath.Join(r.dir, run))
 }
 
 // close removes the host, unless a worker's record had to stay.
 func (r *registry) close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	defer r.lock.Close()
-	_, records, err := readHost(r.dir)
-	if err != nil {
-		return fmt.Errorf("close process registry: %w", err)
-	}
-	if len(records) > 0 {
+	if len(r.workers) > 0 {
 		return nil
 	}
 	if err := os.RemoveAll(r.dir); err != nil {
@@ -173,6 +227,12 @@ func removeIfAbandoned(entry fs.DirEntry, dir string) {
 }
 
 func cleanUpHost(dir, domain string, log *slog.Logger) error {
+	if err := ownFile(dir); err != nil {
+		return err
+	}
+	if err := ownFile(filepath.Join(dir, hostFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	lock, err := os.OpenFile(filepath.Join(dir, hostFile), os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // another host has just cleaned it up
@@ -225,6 +285,9 @@ func readHost(dir string) (identity, []record, error) {
 		if entry.Name() == hostFile {
 			continue
 		}
+		if err := ownFile(filepath.Join(dir, entry.Name())); err != nil {
+			return who, nil, err
+		}
 		rec := record{run: entry.Name()}
 		content, err := os.ReadFile(filepath.Join(dir, entry.Name()))
 		if err != nil {
@@ -240,21 +303,13 @@ func readHost(dir string) (identity, []record, error) {
 	return who, records, nil
 }
 
-// ownDir creates a directory only we can write to, or makes sure that it is
-// one: what is written there decides what gets killed.
-func ownDir(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	info, err := os.Stat(dir)
+// ownFile makes sure that a record is ours, and no link to something else.
+func ownFile(path string) error {
+	info, err := os.Lstat(path)
 	if err != nil {
 		return err
 	}
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !info.IsDir() || !ok || int(stat.Uid) != os.Geteuid() || info.Mode().Perm()&0o022 != 0 {
-		return fmt.Errorf("%s must be a directory of this user that nobody else can write to", dir)
-	}
-	return nil
+	return owndir.Owned(path, info)
 }
 
 // tryLock locks a file for as long as it is open, or fails at once.

@@ -40,10 +40,10 @@ func TestPython(t *testing.T) {
 		return func(testing.TB) worker.Transport {
 			return frames.New(frames.Options{
 				Launcher: launcher,
-				Command: func(worker.Spec) worker.Command {
+				Command: func(worker.Spec) (worker.Command, error) {
 					return worker.Command{
 						Path: interpreter, Args: []string{"-m", "snakepit", path}, Env: []string{"PYTHONPATH=" + library},
-					}
+					}, nil
 				},
 			})
 		}
