@@ -9,6 +9,9 @@ MAKEFLAGS   += --no-print-directory
 LINT_VERSION := v2.15.0
 LINT         := $(CURDIR)/.tmp/golangci-lint-$(LINT_VERSION)/golangci-lint
 
+PYRIGHT_VERSION := 1.1.414
+PYRIGHT         := $(CURDIR)/.tmp/pyright-$(PYRIGHT_VERSION)/node_modules/.bin/pyright
+
 # Knobs, for the command line: make bench BENCHTIME=100ms; make test TEST=./session/...
 TEST      ?= ./...
 BENCH     ?= .
@@ -26,16 +29,23 @@ demo: ## Show what this is for: sessions that survive kill -9 of the worker and 
 	go run ./cmd/snakepit demo
 
 .PHONY: deps
-deps: $(LINT) ## Install what is missing: Debian packages (as root or with sudo) and the linter
+deps: $(LINT) ## Install what is missing: Debian packages (as root or with sudo), the linter and pyright
 	scripts/deps install
+	@$(MAKE) $(PYRIGHT)
 
 $(LINT):
 	@echo "deps: building golangci-lint $(LINT_VERSION) into .tmp (once; a few minutes on a machine without its build cache)"
 	GOBIN=$(@D) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 
+$(PYRIGHT): # after the packages, which bring npm
+	@echo "deps: installing pyright $(PYRIGHT_VERSION) into .tmp"
+	@mkdir -p $(CURDIR)/.tmp/pyright-$(PYRIGHT_VERSION)
+	npm install --silent --no-audit --no-fund --prefix $(CURDIR)/.tmp/pyright-$(PYRIGHT_VERSION) pyright@$(PYRIGHT_VERSION)
+
 .PHONY: check
-check: ## Everything that is checked without running: format, vet, lint, go.mod, architecture, generated code, Python syntax
-	scripts/deps require gcc protoc python3
+check: ## Everything that is checked without running: format, vet, lint, go.mod, architecture, generated code, Python syntax and types
+	scripts/deps require gcc protoc python3 mypy node
+	@test -x $(PYRIGHT) || { echo "check: pyright $(PYRIGHT_VERSION) is missing: run make deps" >&2; exit 1; }
 	@test -x $(LINT) || { echo "check: golangci-lint $(LINT_VERSION) is missing: run make deps" >&2; exit 1; }
 	@files=$$(git ls-files -z --cached --others --exclude-standard -- '*.go' | xargs -0 ls -d 2>/dev/null | xargs gofmt -l); \
 	  test -z "$$files" || { printf 'check: not formatted, run gofmt -w on:\n%s\n' "$$files" >&2; exit 1; }
@@ -45,6 +55,7 @@ check: ## Everything that is checked without running: format, vet, lint, go.mod,
 	go test -count=1 ./internal/archtest ./config
 	scripts/generated
 	scripts/pysyntax
+	cd python && mypy && $(PYRIGHT)
 
 .PHONY: test
 test: ## All tests: Go with the race detector, then the Python SDK's

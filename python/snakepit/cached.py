@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
+from typing import TYPE_CHECKING, Any
 
 # How many values a worker keeps for each session; the least recently used go first.
 MAX_CACHED = 64
 
-_NOTHING = object()
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
+_NOTHING: Any = object()
 
 
 class Cache:
@@ -21,9 +27,9 @@ class Cache:
     __slots__ = ("_values",)
 
     def __init__(self) -> None:
-        self._values: OrderedDict[Hashable, tuple[Hashable, object]] = OrderedDict()
+        self._values: OrderedDict[Hashable, tuple[Hashable, Any]] = OrderedDict()
 
-    def get(self, key: Hashable, basis: Callable[[], Hashable], make: Callable[[], object]) -> object:
+    def get(self, key: Hashable, basis: Callable[[], Hashable], make: Callable[[], T]) -> T:
         """The value under a key, made anew if there is none on this basis.
 
         The basis None fits nothing: such a value is not kept.
@@ -32,16 +38,17 @@ class Cache:
         found, value = self._values.get(key, (None, _NOTHING))
         if now is not None and found == now:
             self._values.move_to_end(key)
-            return value
-        value = make()
-        if hasattr(value, "__await__"):
+            kept: T = value
+            return kept
+        made = make()
+        if hasattr(made, "__await__"):
             raise TypeError("session.cached keeps values, not awaitables: await first, and cache the result")
         if now is not None and basis() == now:
-            self._values[key] = (now, value)
+            self._values[key] = (now, made)
             self._values.move_to_end(key)
             if len(self._values) > MAX_CACHED:
                 self._values.popitem(last=False)
-        return value
+        return made
 
 
 def digest(text: bytes | None) -> bytes | None:

@@ -8,27 +8,40 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Optional
 
 from . import codec
 from .duty import Once
 from .errors import Error
 
+if TYPE_CHECKING:
+    from .session import Session
+
+# The raw parts of a message.
+Parts = Sequence[bytes]
+# note(result) takes note of an answer.
+Note = Callable[[dict[str, Any]], object]
+# What the host answers to a request: a result and raw parts.
+Answer = tuple[dict[str, Any], list[Any]]
+# exchange(method, params, parts, note) asks the host.
+Exchange = Callable[[str, dict[str, Any], Parts, Optional[Note]], Answer]
+
 # How many chunks may be sent if the host does not say.
 _WINDOW = 64
 
-current_call: ContextVar = ContextVar("snakepit_call")
+current_call: ContextVar[Call | None] = ContextVar("snakepit_call")
 
 
 class Call:
     """One call while it runs."""
 
-    def __init__(self, runtime, number: int, params: dict, stop: Callable[[], object]) -> None:
+    def __init__(self, runtime: Any, number: int, params: dict[str, Any], stop: Callable[[], object]) -> None:
         self.number = number
         self.info = CallInfo(params)
         self.stream: bool = params.get("stream", False)
-        self.session = None
+        self.session: Session | None = None
         self.ended = False
         self.sent = 0  # chunks
         self.cancelled = False  # written by whoever reads the connection
@@ -36,10 +49,10 @@ class Call:
         self._thread = threading.get_ident()  # on which the tool runs
         self._lock = threading.Lock()  # guards what follows, and ended
         self._open = 0  # exchanges of other threads
-        self._closed = None  # happens with the end of the last one
+        self._closed: Once | None = None  # happens with the end of the last one
         self._stop = stop
         self._granted: int = params.get("window", _WINDOW)  # chunks that may be sent in all
-        self._credit = None  # happens when there is more
+        self._credit: Once | None = None  # happens when there is more
 
     def cancel(self) -> None:
         """Make the tool's code end early."""
@@ -66,7 +79,7 @@ class Call:
         if credit is not None:
             credit.set()
 
-    def when_granted(self, credit) -> bool:
+    def when_granted(self, credit: Once) -> bool:
         """Set the Once ``credit`` at the next grant; False if none is needed."""
         with self._lock:
             if not self.full():
@@ -88,7 +101,9 @@ class Call:
             self.session._end()
         return self._closed
 
-    def exchange(self, method: str, params: dict, parts, note: Callable[[dict], object] | None = None) -> tuple[dict, list]:
+    def exchange(
+        self, method: str, params: dict[str, Any], parts: Parts, note: Note | None = None
+    ) -> Answer:
         """As request, for what belongs to the answer, which waits for its end.
 
         note(result) is called in the order in which the host did what was asked.
@@ -102,7 +117,8 @@ class Call:
                     raise self.over()
                 self._open += 1
         try:
-            return self.runtime.request(self, method, params, parts, note)
+            answer: Answer = self.runtime.request(self, method, params, parts, note)
+            return answer
         finally:
             if counted:
                 with self._lock:
@@ -115,13 +131,15 @@ class Call:
         """The error of who asks after the end."""
         return Error(f"the call of {self.info.tool!r} has ended; the host answers only while it runs")
 
-    def request(self, method: str, params: dict, parts) -> tuple[dict, list]:
+    def request(self, method: str, params: dict[str, Any], parts: Parts) -> Answer:
         """Ask the host for something and wait for the answer. Raises HostError."""
-        return self.runtime.request(self, method, params, parts)
+        answer: Answer = self.runtime.request(self, method, params, parts)
+        return answer
 
-    async def request_async(self, method: str, params: dict, parts) -> tuple[dict, list]:
+    async def request_async(self, method: str, params: dict[str, Any], parts: Parts) -> Answer:
         """As request, for async tools."""
-        return await self.runtime.request_async(self, method, params, parts)
+        answer: Answer = await self.runtime.request_async(self, method, params, parts)
+        return answer
 
 
 class CallInfo:
@@ -140,7 +158,7 @@ class CallInfo:
 
     __slots__ = ("tool", "correlation", "session_id", "deadline")
 
-    def __init__(self, params: dict) -> None:
+    def __init__(self, params: dict[str, Any]) -> None:
         self.tool: str = params["tool"]
         self.correlation: str = params.get("correlation") or ""
         session = params.get("session")
@@ -162,7 +180,7 @@ def current() -> CallInfo:
     return _call("snakepit.current()").info
 
 
-def event(name: str, measurements: dict | None = None, attrs: dict | None = None) -> None:
+def event(name: str, measurements: Mapping[str, float] | None = None, attrs: Mapping[str, object] | None = None) -> None:
     """Report a telemetry event to the host: numbers, and what they belong to.
 
     ``event("index.built", {"rows": 3}, {"kind": "full"})``. Outside of a call
@@ -179,7 +197,7 @@ def event(name: str, measurements: dict | None = None, attrs: dict | None = None
 class Host:
     """The host of this worker, as ``snakepit.host``."""
 
-    def call(self, name: str, /, **args: object) -> object:
+    def call(self, name: str, /, **args: object) -> Any:
         """Run a tool of the host and return its result.
 
         Raises HostError if it fails, Unencodable if an argument cannot travel
@@ -190,7 +208,7 @@ class Host:
         result, _ = call.request("host.call", {"tool": name, "args": _args(args)}, ())
         return _value(result)
 
-    async def call_async(self, name: str, /, **args: object) -> object:
+    async def call_async(self, name: str, /, **args: object) -> Any:
         """As call, for async tools: other tasks go on meanwhile."""
         call = _call("snakepit.host.call_async")
         result, _ = await call.request_async("host.call", {"tool": name, "args": _args(args)}, ())
@@ -203,7 +221,7 @@ class Host:
 host = Host()
 
 
-def _args(args: dict) -> bytes:
+def _args(args: dict[str, Any]) -> bytes:
     items = (
         codec.encode_json(name, name) + b":" + codec.encode_json(value, f"args.{name}", "cannot be sent to a host tool")
         for name, value in args.items()
@@ -211,11 +229,11 @@ def _args(args: dict) -> bytes:
     return b"{" + b",".join(items) + b"}"
 
 
-def _value(result: dict) -> object:
+def _value(result: dict[str, Any]) -> Any:
     return codec.decode(result.get("value"), [])
 
 
-def params_json(params: dict) -> bytes:
+def params_json(params: dict[str, Any]) -> bytes:
     """Encode the parameters of a message; values may be encoded already."""
     items = (
         codec.encode_json(name, name) + b":" + (value if isinstance(value, bytes) else codec.encode_json(value, name))
@@ -224,7 +242,7 @@ def params_json(params: dict) -> bytes:
     return b"{" + b",".join(items) + b"}"
 
 
-def _call(what: str):
+def _call(what: str) -> Call:
     call = current_call.get(None)
     if call is None:
         raise Error(
@@ -234,17 +252,17 @@ def _call(what: str):
     return call
 
 
-_backend = None
+_backend: Any = None
 
 
-def backend():
+def backend() -> Any:
     """The runtime of this worker, for what belongs to no call."""
     if _backend is None:
         raise Error("there is no host: this process is not a worker")
     return _backend
 
 
-def set_backend(runtime) -> None:
+def set_backend(runtime: Any) -> None:
     """Make a runtime the one of this process."""
     global _backend
     _backend = runtime

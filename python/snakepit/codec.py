@@ -19,10 +19,17 @@ import sys
 from collections.abc import Callable
 from datetime import date, datetime, time
 from json import encoder as _json_encoder
+from typing import TYPE_CHECKING, Any
 
 from . import texts, values
 from .errors import Unencodable, step, type_name
 from .numpys import Plain
+
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    V = TypeVar("V")
+    R = TypeVar("R")
 
 _INFINITY = float("inf")
 _MARKERS = frozenset(("$float", "$bytes", "$datetime", "$date", "$time", "$object"))
@@ -36,7 +43,7 @@ class DecodeError(ValueError):
 # ---- encoding
 
 
-def encode(value: object, path: str = "result") -> tuple[bytes, list]:
+def encode(value: object, path: str = "result") -> tuple[bytes, list[Any]]:
     """Encode a value; return its JSON text and the raw parts it refers to.
 
     Raises Unencodable, with a path that starts with ``path``.
@@ -44,7 +51,7 @@ def encode(value: object, path: str = "result") -> tuple[bytes, list]:
     text = encode_plain(value)
     if text is not None:
         return text, []
-    parts: list = []
+    parts: list[Any] = []
     return _encode_special(value, path, parts), parts
 
 
@@ -70,17 +77,16 @@ def _special(value: object) -> object:
 _encoder = json.JSONEncoder(
     allow_nan=False, check_circular=False, ensure_ascii=False, separators=(",", ":"), default=_special
 )
-if _json_encoder.c_make_encoder is not None:
+_dumps: Callable[[Any], str] = _encoder.encode
+_c: Any = _json_encoder  # whose parts in C have no types
+if _c.c_make_encoder is not None:
     # What JSONEncoder.encode builds anew in every call.
-    _chunks = _json_encoder.c_make_encoder(
-        None, _special, _json_encoder.encode_basestring, None, ":", ",", False, False, False
-    )
+    _chunks = _c.c_make_encoder(None, _special, _c.encode_basestring, None, ":", ",", False, False, False)
 
-    def _dumps(value: object) -> str:
+    def _dumps_in_c(value: Any) -> str:
         return "".join(_chunks(value, 0))
 
-else:
-    _dumps = _encoder.encode
+    _dumps = _dumps_in_c
 
 
 def encode_plain(value: object) -> bytes | None:
@@ -102,21 +108,29 @@ def encode_plain(value: object) -> bytes | None:
         return None
 
 
+# For isinstance, after which a type checker is to know no more of the items
+# than that they are anything.
+_DICT: Any = dict
+_LIST: Any = list
+_ARRAYS: Any = (list, tuple)
+_BYTES: Any = (bytes, bytearray, memoryview)
+_SETS: Any = (set, frozenset)
+
 _LEAVES = frozenset((str, int, float, bool, type(None)))
 
 
 def _keys_are_strings(value: object, objects: int) -> bool:
     """Whether all keys are strings, in a value with at most so many objects."""
-    level = [value]
+    level: list[Any] = [value]
     try:
         while level:
-            inner: list = []
+            inner: list[Any] = []
             for item in level:
-                if isinstance(item, dict):
+                if isinstance(item, _DICT):
                     "".join(item)  # the fastest test of "all of these are str"
                     objects -= 1
                     inner += item.values()
-                elif isinstance(item, (list, tuple)):
+                elif isinstance(item, _ARRAYS):
                     inner += item
             if objects <= 0:
                 break
@@ -126,7 +140,7 @@ def _keys_are_strings(value: object, objects: int) -> bool:
     return True
 
 
-def _encode_special(value: object, path: str, parts: list | None, no_bytes: str = "") -> bytes:
+def _encode_special(value: object, path: str, parts: list[Any] | None, no_bytes: str = "") -> bytes:
     walk = _Walk(parts, no_bytes)
     try:
         plain = walk.encode(value)
@@ -150,7 +164,7 @@ class _Unencodable(Exception):
 class _Walk:
     """One walk over a value that is not plain JSON."""
 
-    def __init__(self, parts: list | None, no_bytes: str) -> None:
+    def __init__(self, parts: list[Any] | None, no_bytes: str) -> None:
         self._parts = parts
         self._no_bytes = no_bytes
 
@@ -166,21 +180,21 @@ class _Walk:
             if value in (_INFINITY, -_INFINITY):
                 return {"$float": "Infinity" if value > 0 else "-Infinity"}
             return value
-        if isinstance(value, dict):
+        if isinstance(value, _DICT):
             encoded = self._object(value)
             if len(encoded) == 1 and next(iter(encoded)) in _MARKERS:
                 return {"$object": encoded}
             return encoded
-        if isinstance(value, (list, tuple)):
+        if isinstance(value, _ARRAYS):
             return self._array(value)
         if isinstance(value, int):
             return value
-        if isinstance(value, (bytes, bytearray, memoryview)):
+        if isinstance(value, _BYTES):
             return self._bytes(value)
         way = values.way_of(kind)
         if way is not None:
             return self._replaced(value, way)
-        if isinstance(value, (set, frozenset)):
+        if isinstance(value, _SETS):
             return self._set(value)
         if isinstance(value, datetime):
             return {"$datetime": _iso(value, texts.is_datetime)}
@@ -198,7 +212,7 @@ class _Walk:
             raise _Unencodable(value, problem) from e
         return nearer.value if type(nearer) is Plain else self.encode(nearer)
 
-    def _set(self, value: set | frozenset) -> list:
+    def _set(self, value: Any) -> list[Any]:
         """An array in an order that is the same in every process."""
         try:
             if any(isinstance(item, frozenset) for item in value):
@@ -207,11 +221,11 @@ class _Walk:
         except TypeError:
             return sorted(self._array(list(value)), key=_dumps)
 
-    def _object(self, value: dict) -> dict:
-        encoded = {}
+    def _object(self, value: Any) -> dict[str, Any]:
+        encoded: dict[str, Any] = {}
         for key, item in value.items():
             if not isinstance(key, str):
-                raise _Unencodable(key, f"the key {key!r} is a {type_name(type(key))}; keys must be str")
+                raise _Unencodable(key, f"the key {key!r} is a {_kind(key)}; keys must be str")
             try:
                 encoded[_text(key)] = self.encode(item)
             except _Unencodable as e:
@@ -219,8 +233,8 @@ class _Walk:
                 raise
         return encoded
 
-    def _array(self, value: list | tuple) -> list:
-        encoded = []
+    def _array(self, value: Any) -> list[Any]:
+        encoded: list[Any] = []
         for item in value:
             try:
                 encoded.append(self.encode(item))
@@ -229,12 +243,16 @@ class _Walk:
                 raise
         return encoded
 
-    def _bytes(self, value: bytes | bytearray | memoryview) -> dict:
+    def _bytes(self, value: Any) -> dict[str, Any]:
         if self._parts is None:
-            raise _Unencodable(value, f"{type_name(type(value))} {self._no_bytes}")
+            raise _Unencodable(value, f"{_kind(value)} {self._no_bytes}")
         # A copy of what can change: it travels later.
         self._parts.append(value if type(value) is bytes else bytes(value))
         return {"$bytes": len(self._parts) - 1}
+
+
+def _kind(value: object) -> str:
+    return type_name(type(value))
 
 
 def _text(value: str) -> str:
@@ -260,30 +278,30 @@ def may_be_special(text: str) -> bool:
     return ("$" in text and '"$' in text) or ("\\" in text and "\\u0024" in text)
 
 
-def parse(text: bytes) -> object:
+def parse(json_text: bytes) -> Any:
     """The value of a JSON text without parts."""
-    text = text.decode()
+    text = json_text.decode()
     value = loads(text)
     return decode(value, []) if may_be_special(text) else value
 
 
-def decode(value: object, parts: list) -> object:
+def decode(value: Any, parts: list[Any]) -> Any:
     """Replace the one-key objects of a parsed value by what they stand for.
 
     Raises DecodeError.
     """
-    if type(value) is dict:
+    if isinstance(value, _DICT):
         if len(value) == 1:
             (key, content), = value.items()
             if key in _MARKERS:
                 return _decode_marker(key, content, parts)
         return {key: decode(item, parts) for key, item in value.items()}
-    if type(value) is list:
+    if isinstance(value, _LIST):
         return [decode(item, parts) for item in value]
     return value
 
 
-def _decode_marker(key: str, content: object, parts: list) -> object:
+def _decode_marker(key: str, content: Any, parts: list[Any]) -> object:
     try:
         if key == "$object":
             return {name: decode(item, parts) for name, item in content.items()}
@@ -298,7 +316,7 @@ def _decode_marker(key: str, content: object, parts: list) -> object:
         raise DecodeError(f"malformed {key}: {json.dumps(content)[:80]}") from None
 
 
-_PARSERS: dict = {"$datetime": texts.parse_datetime, "$date": texts.parse_date, "$time": texts.parse_time}
+_PARSERS: dict[str, Any] = {"$datetime": texts.parse_datetime, "$date": texts.parse_date, "$time": texts.parse_time}
 
 
 # ---- JSON texts
@@ -312,7 +330,7 @@ _decoder = json.JSONDecoder(parse_constant=_no_constant)
 _raw_decode = _decoder.raw_decode
 
 
-def loads(text: str) -> object:
+def loads(text: str) -> Any:
     """Parse a JSON text. Raises ValueError, or RecursionError."""
     try:
         value, end = _raw_decode(text)
@@ -327,7 +345,7 @@ def loads(text: str) -> object:
         return _with_all_digits(_decoder.decode, text)
 
 
-def _with_all_digits(convert, value):
+def _with_all_digits(convert: Callable[[V], R], value: V) -> R:
     """Call convert without the limit on the digits of an int."""
     if not hasattr(sys, "set_int_max_str_digits"):
         return convert(value)

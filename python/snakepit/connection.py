@@ -10,6 +10,8 @@ import re
 import socket
 import struct
 import threading
+from collections.abc import Sequence
+from typing import Any
 
 from . import codec
 
@@ -36,7 +38,7 @@ class Message:
 
     __slots__ = ("header", "parts", "special")
 
-    def __init__(self, header: dict, parts: list, special: bool) -> None:
+    def __init__(self, header: dict[str, Any], parts: list[Any], special: bool) -> None:
         self.header = header
         self.parts = parts
         self.special = special
@@ -51,7 +53,8 @@ class Connection:
         self._sending = threading.Lock()
         # Received bytes lie in _buffer[_start:_end]. A frame that is larger
         # than the buffer gets one of its own for the time of its arrival.
-        self._small = self._buffer = memoryview(bytearray(_BUFFER))
+        self._small: memoryview = memoryview(bytearray(_BUFFER))
+        self._buffer: memoryview = self._small
         self._start = self._end = 0
 
     def fileno(self) -> int:
@@ -69,7 +72,7 @@ class Connection:
 
     # -- sending
 
-    def send(self, header: bytes, parts: list | tuple = ()) -> None:
+    def send(self, header: bytes, parts: Sequence[bytes] = ()) -> None:
         """Send one frame. Raises Closed; the caller has checked fits()."""
         size = len(header)
         body = sum(map(len, parts)) if parts else 0
@@ -83,7 +86,7 @@ class Connection:
         except OSError as e:
             raise Closed(str(e)) from e
 
-    def excess(self, header: bytes, parts: list | tuple = ()) -> int:
+    def excess(self, header: bytes, parts: Sequence[bytes] = ()) -> int:
         """By how many bytes a frame would be too large; 0 if it fits."""
         return max(0, 4 + len(header) + sum(map(len, parts)) - self.max_frame)
 
@@ -143,7 +146,14 @@ class Connection:
         self._start, self._end = 0, len(rest)
 
 
+# For isinstance, after which a type checker knows no more of the items than
+# that they are anything.
+_DICT: Any = dict
+_LIST: Any = list
+
+
 def _parse(header: memoryview, body: memoryview) -> Message:
+    text = ""
     try:
         text = str(header, "utf-8")
         message = codec.loads(text)
@@ -151,7 +161,7 @@ def _parse(header: memoryview, body: memoryview) -> Message:
         return Message(_too_deep(text), [], False)
     except ValueError as e:
         raise ProtocolError(f"a header that is not JSON: {e}") from None
-    if type(message) is not dict:
+    if not isinstance(message, _DICT):
         raise ProtocolError("a header that is not an object")
     special = codec.may_be_special(text)
     # Without a body there may still be parts of no bytes, which are special.
@@ -159,12 +169,13 @@ def _parse(header: memoryview, body: memoryview) -> Message:
     return Message(message, parts, special)
 
 
-def _split(message: dict, body: memoryview) -> list:
-    container = message.get("params") or message.get("result")
-    lengths = container.get("parts", []) if type(container) is dict else []
-    if type(lengths) is not list or not all(type(n) is int and n >= 0 for n in lengths) or sum(lengths) != len(body):
+def _split(message: dict[str, Any], body: memoryview) -> list[Any]:
+    container: Any = message.get("params") or message.get("result")
+    lengths: Any = container.get("parts", []) if isinstance(container, _DICT) else []
+    if not isinstance(lengths, _LIST) or not all(type(n) is int and n >= 0 for n in lengths) or sum(lengths) != len(body):
         raise ProtocolError(f"parts {lengths!r} do not match a body of {len(body)} bytes")
-    parts, at = [], 0
+    parts: list[bytes] = []
+    at = 0
     for n in lengths:
         parts.append(bytes(body[at : at + n]))
         at += n
@@ -178,7 +189,7 @@ _TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]')
 _NUMBER = re.compile(r"\s*:\s*(\d+)")
 
 
-def _too_deep(text: str) -> dict:
+def _too_deep(text: str) -> dict[str, Any]:
     """What can be said of a message that is nested too deeply."""
     depth, number, method = 0, None, False
     for token in _TOKENS.finditer(text):

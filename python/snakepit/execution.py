@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 from .interrupts import Interrupts
 from .tools import Tool
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from .calls import Call
 
 _END = object()
 
@@ -29,12 +35,12 @@ class Executor:
     whether that needs waiting.
     """
 
-    def __init__(self, interrupts: Interrupts, chunks) -> None:
+    def __init__(self, interrupts: Interrupts, chunks: Any) -> None:
         self._interrupts = interrupts
         self._chunks = chunks
-        self._loop = None  # the event loop of all async tools, once there is one
+        self._loop: asyncio.AbstractEventLoop | None = None  # the event loop of all async tools, once there is one
 
-    def run(self, call, tool: Tool, function: Callable[[], object]) -> object:
+    def run(self, call: Call, tool: Tool, function: Callable[[], Any]) -> object:
         """Run a tool to its end; return its value, None if it streamed.
 
         Raises Failed, and Unencodable for a chunk.
@@ -44,12 +50,13 @@ class Executor:
             if hasattr(value, "__anext__"):
                 return self._run_async(call, self._stream_async(call, value))
             if hasattr(value, "__next__"):
-                return self._stream(call, value)
+                self._stream(call, value)
+                return None
         elif tool.is_coroutine and hasattr(value, "__await__"):
             return self._run_async(call, _await(value))
         return value  # a decorator of the user's may have made it a plain function
 
-    def _step(self, call, function: Callable[[], object]) -> object:
+    def _step(self, call: Call, function: Callable[[], Any]) -> Any:
         """Run code that a cancel may interrupt."""
         interrupts = self._interrupts
         try:
@@ -62,7 +69,7 @@ class Executor:
             # Also a Cancelled that came just before disarm.
             raise Failed(e) from None
 
-    def _stream(self, call, iterator) -> None:
+    def _stream(self, call: Call, iterator: Any) -> None:
         chunks, index = self._chunks, 0
         advance = functools.partial(next, iterator, _END)
         try:
@@ -84,20 +91,20 @@ class Executor:
 
     # -- async
 
-    def _run_async(self, call, coroutine) -> object:
+    def _run_async(self, call: Call, coroutine: Coroutine[Any, Any, object]) -> object:
         import asyncio  # only workers with async tools need it
 
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
         loop = self._loop
         task = loop.create_task(coroutine)
-        call.stop_by(functools.partial(loop.call_soon_threadsafe, task.cancel))
+        call.stop_by(lambda: loop.call_soon_threadsafe(task.cancel))
         try:
             return loop.run_until_complete(task)
         except asyncio.CancelledError as e:  # between two steps of the tool
             raise Failed(e) from None
 
-    async def _stream_async(self, call, iterator) -> None:
+    async def _stream_async(self, call: Call, iterator: Any) -> None:
         chunks, index = self._chunks, 0
         try:
             while True:
@@ -119,7 +126,6 @@ class Executor:
                 except BaseException as e:
                     raise Failed(e) from None
 
-
     def close(self) -> None:
         """End what async tools have left running, as asyncio.run does."""
         if self._loop is not None:
@@ -134,7 +140,7 @@ class Executor:
             self._loop.close()
 
 
-async def _await(awaitable) -> object:
+async def _await(awaitable: Awaitable[object]) -> object:
     try:
         return await awaitable
     except BaseException as e:  # SystemExit, too: it would tear the loop apart

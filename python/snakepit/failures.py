@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
+from typing import Any
 
 from .errors import type_name
 
@@ -11,10 +12,10 @@ _SDK = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _LIMIT = 65536  # characters of a traceback
 
 
-def describe(error: BaseException) -> tuple[str, dict]:
+def describe(error: BaseException) -> tuple[str, dict[str, Any]]:
     """An exception as the message and the data of an error answer."""
-    data: dict = {"type": type_name(type(error)), "traceback": trace(error)}
-    causes = []
+    data: dict[str, Any] = {"type": type_name(type(error)), "traceback": trace(error)}
+    causes: list[dict[str, str]] = []
     seen = {id(error)}
     cause = error.__cause__
     while cause is not None and id(cause) not in seen:

@@ -20,8 +20,12 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from typing import TYPE_CHECKING
 
 from .errors import Cancelled
+
+if TYPE_CHECKING:
+    from .calls import Call
 
 _SIGNAL = signal.SIGURG
 # Seconds between one signal and the next.
@@ -39,15 +43,15 @@ class Interrupts:
     def __init__(self) -> None:
         self.due = False  # Cancelled is to be raised when the last shield ends
         self._main = threading.get_ident()
-        self._call = None  # whose code is running and may be interrupted
-        self._delivered = None  # the call whose code has been interrupted
+        self._call: Call | None = None  # whose code is running and may be interrupted
+        self._delivered: Call | None = None  # the call whose code has been interrupted
         self._depth = 0  # of shields
         self._reminder = _FIRST_REMINDER
         signal.signal(_SIGNAL, self._on_signal)
         self._unraisable = sys.unraisablehook
         sys.unraisablehook = self._on_unraisable
 
-    def arm(self, call) -> None:
+    def arm(self, call: Call) -> None:
         """The tool's code starts. Raises Cancelled if its call is cancelled already."""
         self.due = False
         self._call = call
@@ -90,7 +94,7 @@ class Interrupts:
             self._delivered = call
             raise Cancelled("the call was cancelled")
 
-    def _on_signal(self, number, frame) -> None:
+    def _on_signal(self, number: int, frame: object) -> None:
         call = self._call
         if call is None or not call.cancelled:
             return
@@ -99,7 +103,7 @@ class Interrupts:
         else:
             self._deliver()
 
-    def _on_unraisable(self, unraisable) -> None:
+    def _on_unraisable(self, unraisable: sys.UnraisableHookArgs) -> None:
         if unraisable.exc_type is not Cancelled:
             self._unraisable(unraisable)
         elif self._delivered is not None:
@@ -114,7 +118,7 @@ class Interrupts:
             self._depth += 1
         return self
 
-    def __exit__(self, kind, error, traceback) -> None:
+    def __exit__(self, *raised: object) -> None:
         if threading.get_ident() == self._main:
             self._depth -= 1
             if self.due and not self._depth:

@@ -11,6 +11,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable
+from typing import Any
 
 # Longer lines come in pieces, longer messages are cut.
 LIMIT = 65536
@@ -18,21 +19,22 @@ LIMIT = 65536
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 # emit(level, logger, message, attrs) sends one message.
-Emit = Callable[[str, str, str, "dict | None"], None]
+Emit = Callable[[str, str, str, "dict[str, Any] | None"], None]
 
 
 class Logs:
     """Takes over sys.stdout, sys.stderr and the root logger."""
 
     def __init__(self) -> None:
-        self._streams = (sys.stdout, sys.stderr)
+        self._streams: tuple[Any, Any] = (sys.stdout, sys.stderr)
         self.stdout = LineWriter("stdout", "info", sys.stdout, 1)
         self.stderr = LineWriter("stderr", "warning", sys.stderr, 2)
         self._handler = _Handler(self.stderr)
 
     def install(self) -> None:
         """Before the tools are loaded, so that whatever they keep is ours."""
-        sys.stdout, sys.stderr = self.stdout, self.stderr
+        streams: Any = sys  # whose names want a TextIO, and take any stream
+        streams.stdout, streams.stderr = self.stdout, self.stderr
         logging.getLogger().addHandler(self._handler)
 
     def connect(self, emit: Emit, level: str) -> None:
@@ -59,13 +61,14 @@ class Logs:
         for writer in (self.stdout, self.stderr):
             writer.emit_to = None
         self._handler.emit_to = None
-        if sys.stdout is self.stdout:
-            sys.stdout = self._streams[0]
-        if sys.stderr is self.stderr:
-            sys.stderr = self._streams[1]
+        streams: Any = sys
+        if streams.stdout is self.stdout:
+            streams.stdout = self._streams[0]
+        if streams.stderr is self.stderr:
+            streams.stderr = self._streams[1]
 
 
-def _drop(level: str, logger: str, message: str, attrs: dict | None) -> None:
+def _drop(level: str, logger: str, message: str, attrs: dict[str, Any] | None) -> None:
     pass
 
 
@@ -77,7 +80,7 @@ class LineWriter(io.TextIOBase):
     of the call does.
     """
 
-    def __init__(self, logger: str, level: str, stream, fd: int) -> None:
+    def __init__(self, logger: str, level: str, stream: Any, fd: int) -> None:
         super().__init__()
         self.level = level
         self.emit_to: Emit | None = None
@@ -163,7 +166,7 @@ class _Bytes(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data) -> int:
+    def write(self, data: Any) -> int:
         data = bytes(data)
         self._writer.write(data.decode("utf-8", "replace"))
         return len(data)

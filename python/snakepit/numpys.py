@@ -121,13 +121,14 @@ def _scalar(numpy: Any, kind: type) -> hints.Hint:
     except (TypeError, KeyError):
         raise DefinitionError(f"the type numpy.{kind.__name__} is not one that arguments can have") from None
     schema = base.schema
+    limits: Any = None
     if dtype.kind in "iu":
         limits = numpy.iinfo(dtype)
         schema = {"type": "integer", "minimum": int(limits.min), "maximum": int(limits.max)}
 
     def check(value: object) -> object:
         python: Any = base.check(value)
-        if dtype.kind in "iu" and not limits.min <= python <= limits.max:
+        if limits is not None and not limits.min <= python <= limits.max:
             raise hints.Misfit(f"expected {dtype}, which goes from {limits.min} to {limits.max}, got {python}")
         if dtype.kind == "M" and python.tzinfo is not None:
             raise hints.Misfit("numpy's times have no offset; give the time without one")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Iterator, MutableMapping
+from typing import TYPE_CHECKING, Any
 
 from .errors import Error, HostError, ReadOnlyError
+
+if TYPE_CHECKING:
+    from .calls import Exchange
 
 # How much one request carries.
 _RANGE = 1 << 20
@@ -18,7 +23,7 @@ class ProgramInfo:
 
     __slots__ = ("name", "size", "sha256", "content_type")
 
-    def __init__(self, entry: dict) -> None:
+    def __init__(self, entry: dict[str, Any]) -> None:
         self.name: str = entry["name"]
         self.size: int = entry["size"]
         self.sha256: str = entry["sha256"]
@@ -29,7 +34,7 @@ class ProgramInfo:
         return f"ProgramInfo({fields})"
 
 
-class Programs(MutableMapping):
+class Programs(MutableMapping[str, bytes]):
     """The programs of a session: a mapping of names to bytes.
 
     Nothing is read before it is asked for. What a tool writes or deletes is
@@ -42,7 +47,7 @@ class Programs(MutableMapping):
 
     __slots__ = ("_table", "_changed", "_readonly", "_exchange")
 
-    def __init__(self, table: dict[str, ProgramInfo], readonly: bool, exchange) -> None:
+    def __init__(self, table: dict[str, ProgramInfo], readonly: bool, exchange: Exchange) -> None:
         self._table = table
         self._changed = False
         self._readonly = readonly
@@ -70,7 +75,7 @@ class Programs(MutableMapping):
     def __setitem__(self, name: str, data: bytes) -> None:
         self.put(name, data)
 
-    def put(self, name: str, data: bytes, *, content_type: str = "") -> ProgramInfo:
+    def put(self, name: str, data: bytes | bytearray | memoryview, *, content_type: str = "") -> ProgramInfo:
         """Write a program from bytes (bytes, bytearray or memoryview)."""
         view = memoryview(data).cast("B")  # a TypeError if this is not bytes
         with self.write(name, content_type=content_type) as writer:
@@ -94,7 +99,7 @@ class Programs(MutableMapping):
     def __delitem__(self, name: str) -> None:
         self._writable(name)
         self._table[name]  # KeyError
-        self._exchange("program.delete", {"name": name}, (), lambda _: self._update(name, None))
+        self._exchange("program.delete", {"name": name}, (), functools.partial(self._forget, name))
 
     def __contains__(self, name: object) -> bool:
         return name in self._table
@@ -113,8 +118,11 @@ class Programs(MutableMapping):
             raise ReadOnlyError(f"session.programs[{name!r}] cannot be changed in a read-only call")
 
     def _read(self, name: str, offset: int, limit: int) -> bytes:
-        _, parts = self._exchange("program.read", {"name": name, "offset": offset, "limit": limit}, ())
-        return parts[0] if parts else b""
+        _, parts = self._exchange("program.read", {"name": name, "offset": offset, "limit": limit}, (), None)
+        return bytes(parts[0]) if parts else b""
+
+    def _forget(self, name: str, _: object) -> None:
+        self._update(name, None)
 
     def _update(self, name: str, info: ProgramInfo | None) -> None:
         if not self._changed:
@@ -139,12 +147,12 @@ class ProgramWriter:
 
     def __enter__(self) -> ProgramWriter:
         result, _ = self._programs._exchange(
-            "program.open", {"name": self._name, "content_type": self._content_type}, ()
+            "program.open", {"name": self._name, "content_type": self._content_type}, (), None
         )
         self._upload = result["upload"]
         return self
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes | bytearray | memoryview) -> int:
         """Add bytes; return how many."""
         if self._upload is None:
             raise ValueError("a program is written inside of its with block")
@@ -162,13 +170,13 @@ class ProgramWriter:
         self._buffer += view[at:]
         return len(view)
 
-    def __exit__(self, kind, error, traceback) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *raised: object) -> None:
         upload, exchange = self._upload, self._programs._exchange
         if kind is not None:
             self._upload = None
             if issubclass(kind, Exception):  # a cancelled call is cleaned up by the host
                 try:
-                    exchange("program.abort", {"upload": upload}, ())
+                    exchange("program.abort", {"upload": upload}, (), None)
                 except Error:
                     pass  # the error of the block tells more
             return
@@ -177,7 +185,7 @@ class ProgramWriter:
         self._upload = None
         exchange("program.close", {"upload": upload}, (), self._done)
 
-    def _done(self, result: dict) -> None:
+    def _done(self, result: dict[str, Any]) -> None:
         self._info = ProgramInfo(result["program"])
         self._programs._update(self._name, self._info)
 
@@ -189,7 +197,7 @@ class ProgramWriter:
         return self._info
 
     def _send(self, data: bytes) -> None:
-        self._programs._exchange("program.write", {"upload": self._upload}, (data,))
+        self._programs._exchange("program.write", {"upload": self._upload}, (data,), None)
 
 
 class _ProgramReader(io.RawIOBase):
@@ -215,7 +223,7 @@ class _ProgramReader(io.RawIOBase):
     def tell(self) -> int:
         return self._at
 
-    def readinto(self, buffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         limit = min(len(buffer), _RANGE, self._info.size - self._at)
         if limit <= 0:
             return 0

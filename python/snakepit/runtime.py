@@ -18,9 +18,10 @@ import socket
 import sys
 import threading
 from collections import deque
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import __version__, calls, codec, failures, tools
-from .calls import Call
+from .calls import Call, Note, Parts
 from .connection import TOO_DEEP, Closed, Connection, Message
 from .duty import Duty, Once
 from .errors import DefinitionError, Error, HostError, InvalidArguments, ReadOnlyError, Unencodable, type_name
@@ -29,6 +30,9 @@ from .interrupts import Interrupts
 from .logs import Logs
 from .session import Change, Session, Sessions, StateMissing
 from .tools import Tool
+
+if TYPE_CHECKING:
+    import asyncio
 
 PROTOCOL = [1, 1]
 
@@ -134,14 +138,14 @@ class Runtime:
                 return None
             self._failed(e)
 
-    def _failed(self, error: BaseException) -> None:
+    def _failed(self, error: BaseException) -> NoReturn:
         """End the process at once: the host is gone, or cannot be understood."""
         if isinstance(error, Closed):
             os._exit(0)
         os.write(2, b"snakepit: worker ends: " + failures.trace(error).encode())
         os._exit(1)
 
-    def _on_sigterm(self, number, frame) -> None:
+    def _on_sigterm(self, number: int, frame: object) -> None:
         self._stopping = True
         if self._call is None:
             # Wakes the main thread, after it has read what is there already.
@@ -173,7 +177,7 @@ class Runtime:
         header = message.header
         method = header.get("method")
         if method is None:
-            answer = self._answers.pop(header.get("id"), None)
+            answer = self._answers.pop(header.get("id", 0), None)
             if answer is not None:
                 answer.arrive(message)
         elif method in ("call", "forget", "shutdown"):
@@ -202,7 +206,7 @@ class Runtime:
                 self._queue.remove(message)
                 self._send(_error(number, CANCELLED, "cancelled before it started"))
 
-    def _send(self, header: bytes, parts=()) -> None:
+    def _send(self, header: bytes, parts: Parts = ()) -> None:
         try:
             self._connection.send(header, parts)
         except Closed as e:
@@ -210,7 +214,7 @@ class Runtime:
 
     # -- what tools ask of the host
 
-    def request(self, call: Call, method: str, params: dict, parts, note=None) -> tuple[dict, list]:
+    def request(self, call: Call, method: str, params: dict[str, Any], parts: Parts, note: Note | None = None) -> tuple[dict[str, Any], list[Any]]:
         """Send a request of a call and wait for the answer. Raises HostError.
 
         note(result) is called by whoever receives the answer, before the next one.
@@ -220,7 +224,7 @@ class Runtime:
         self._wait(answer.once)
         return answer.take()
 
-    async def request_async(self, call: Call, method: str, params: dict, parts) -> tuple[dict, list]:
+    async def request_async(self, call: Call, method: str, params: dict[str, Any], parts: Parts) -> tuple[dict[str, Any], list[Any]]:
         """As request, without blocking the event loop."""
         once, future = _async_once()
         answer = self._ask(method, self._request_params(call, params, parts), parts, once)
@@ -228,7 +232,7 @@ class Runtime:
         await future
         return answer.take()
 
-    def _request_params(self, call: Call, params: dict, parts) -> bytes:
+    def _request_params(self, call: Call, params: dict[str, Any], parts: Parts) -> bytes:
         self._check_reachable()
         if call.ended:
             raise call.over()
@@ -241,7 +245,7 @@ class Runtime:
         if self._forked:
             raise Error("the host cannot be reached from a forked child process")
 
-    def _ask(self, method: str, params: bytes, parts, once: Once, note=None) -> _Answer:
+    def _ask(self, method: str, params: bytes, parts: Parts, once: Once, note: Note | None = None) -> _Answer:
         number = next(self._numbers)
         header = b'{"jsonrpc":"2.0","id":%d,"method":"%b","params":%b}' % (number, method.encode(), params)
         excess = self._connection.excess(header, parts)
@@ -261,7 +265,7 @@ class Runtime:
             if not inline:
                 once.wait()
 
-    def notify(self, method: str, params: dict) -> None:
+    def notify(self, method: str, params: dict[str, Any]) -> None:
         """Send a notification, for the call that runs here if one does."""
         self._check_reachable()
         call = calls.current_call.get(None)
@@ -273,8 +277,8 @@ class Runtime:
         with self._interrupts:
             self._send(header)
 
-    def _log(self, level: str, logger: str, message: str, attrs: dict | None) -> None:
-        params = {"level": level, "logger": logger, "message": message}
+    def _log(self, level: str, logger: str, message: str, attrs: dict[str, Any] | None) -> None:
+        params: dict[str, Any] = {"level": level, "logger": logger, "message": message}
         if attrs:
             params["attrs"] = attrs
         self.notify("log", params)
@@ -318,7 +322,7 @@ class Runtime:
             answer, parts = contextvars.copy_context().run(self._answer, call, params, message)
         except Exception as e:  # a malformed message, or a fault of ours
             data = {"traceback": failures.trace(e, internal=True)}
-            answer, parts = _error(number, INTERNAL_ERROR, f"worker: {type(e).__name__}: {e}", data), ()
+            answer, parts = _error(number, INTERNAL_ERROR, f"worker: {type(e).__name__}: {e}", data), []
         if self._forked:
             # The tool has forked, and this is the child come back from it.
             sys.stdout.flush()
@@ -329,11 +333,11 @@ class Runtime:
         self._send(answer, parts)
         self._duty.end()
 
-    def _answer(self, call: Call, params: dict, message: Message) -> tuple[bytes, list]:
+    def _answer(self, call: Call, params: dict[str, Any], message: Message) -> tuple[bytes, list[Any]]:
         """Run a call in its own context; return the frame of the answer."""
         calls.current_call.set(call)
         tool = self._tools.get(call.info.tool)
-        state = params.get("session")
+        state: Any = params.get("session")
         try:
             if state is not None:
                 # First of all: whatever becomes of the call, the host relies on it.
@@ -346,7 +350,7 @@ class Runtime:
                 raise _NoTool
             if tool.streams and not call.stream:
                 raise InvalidArguments(f"tool {tool.name!r} streams; call it as a stream")
-            args = params.get("args") or {}
+            args: dict[str, Any] = params.get("args") or {}
             if message.special and type(args) is dict:
                 args = _decode_args(tool, args, message.parts)
             return self._result(call, self._executor.run(call, tool, tool.bind(args, call.session)))
@@ -364,17 +368,20 @@ class Runtime:
             data = {"type": "Unencodable", "path": e.path, "value_type": e.value_type}
             return _error(call.number, UNENCODABLE, str(e), data), []
         except StateMissing:
-            return _error(call.number, STATE_MISSING, f"the state of session {state['id']!r} is not held here"), []
+            problem = f"the state of session {call.info.session_id!r} is not held here"
+            return _error(call.number, STATE_MISSING, problem), []
         except _NoTool:
-            message = f"no tool {call.info.tool!r}; there are {', '.join(self._tools)}"
-            return _error(call.number, METHOD_NOT_FOUND, message, {"tool": call.info.tool}), []
+            problem = f"no tool {call.info.tool!r}; there are {', '.join(self._tools)}"
+            return _error(call.number, METHOD_NOT_FOUND, problem, {"tool": call.info.tool}), []
         finally:
             self._logs.end_call()
 
-    def _result(self, call: Call, value: object) -> tuple[bytes, list]:
+    def _result(self, call: Call, value: object) -> tuple[bytes, list[Any]]:
         """The answer with a result; what the session changed becomes the held state."""
         text, parts = codec.encode(value)
-        session, change, read, local = call.session, None, None, b""
+        session, local = call.session, b""
+        change: Change | None = None
+        read: Any = None
         if session is not None:
             held = session._held
             under_way = call.seal()
@@ -393,11 +400,11 @@ class Runtime:
             call.number, text, _parts_field(parts), _change_field(change), _read_field(read), local,
         )  # fmt: skip
         self._check_size(header, parts, "result", value)
-        if session is not None:
+        if session is not None and change is not None:
             session._commit(change)
         return header, parts
 
-    def _check_size(self, header: bytes, parts: list, path: str, value: object) -> None:
+    def _check_size(self, header: bytes, parts: list[Any], path: str, value: object) -> None:
         excess = self._connection.excess(header, parts)
         if excess:
             problem = f"is {excess} bytes larger than a frame may be; stream it, or use session.programs"
@@ -413,7 +420,7 @@ class _Answer:
 
     __slots__ = ("once", "message", "_note")
 
-    def __init__(self, once: Once, note) -> None:
+    def __init__(self, once: Once, note: Note | None) -> None:
         self.once = once
         self.message: Message | None = None
         self._note = note
@@ -424,17 +431,20 @@ class _Answer:
             self._note(message.header.get("result") or {})
         self.once.set()
 
-    def take(self) -> tuple[dict, list]:
+    def take(self) -> tuple[dict[str, Any], list[Any]]:
         """Its result and parts. Raises HostError."""
-        header = self.message.header
+        message = self.message
+        assert message is not None  # the Once has happened
+        header = message.header
         error = header.get("error")
         if error is not None:
-            reason = (error.get("data") or {}).get("reason")
+            data: dict[str, Any] = error.get("data") or {}
+            reason = data.get("reason")
             raise HostError(error.get("message") or "refused by the host", reason)
-        return header.get("result") or {}, self.message.parts
+        return header.get("result") or {}, message.parts
 
 
-def _async_once() -> tuple[Once, object]:
+def _async_once() -> tuple[Once, asyncio.Future[None]]:
     """A Once, and the future of the running event loop that it resolves."""
     import asyncio
 
@@ -448,8 +458,8 @@ def _async_once() -> tuple[Once, object]:
     return Once(lambda: loop.call_soon_threadsafe(resolve)), future
 
 
-def _decode_args(tool: Tool, args: dict, parts: list) -> dict:
-    decoded = {}
+def _decode_args(tool: Tool, args: dict[str, Any], parts: list[Any]) -> dict[str, Any]:
+    decoded: dict[str, Any] = {}
     for name, value in args.items():
         try:
             decoded[name] = codec.decode(value, parts)
@@ -464,7 +474,7 @@ def _bool(value: object) -> bytes:
     return b"true" if value else b"false"
 
 
-def _parts_field(parts: list) -> bytes:
+def _parts_field(parts: list[Any]) -> bytes:
     return b',"parts":[%b]' % b",".join(b"%d" % len(part) for part in parts) if parts else b""
 
 
@@ -483,8 +493,8 @@ def _result(number: int, text: bytes) -> bytes:
     return b'{"jsonrpc":"2.0","id":%d,"result":%b}' % (number, text)
 
 
-def _error(number: int, code: int, message: str, data: dict | None = None) -> bytes:
-    error: dict = {"code": code, "message": message}
+def _error(number: int, code: int, message: str, data: dict[str, Any] | None = None) -> bytes:
+    error: dict[str, Any] = {"code": code, "message": message}
     if data is not None:
         error["data"] = data
     return json.dumps({"jsonrpc": "2.0", "id": number, "error": error}).encode()

@@ -9,21 +9,28 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from . import codec, numpys, pydantics
 from .errors import DefinitionError, Unencodable, step, type_name
 from .hints import ANY, INT, SIMPLE, Check, Hint, Mismatch, Misfit, Schema, as_text, check_float
 
 
-def compile_hint(hint: object, scope: dict) -> Hint:
+# For isinstance, after which a type checker knows no more of the items than
+# that they are anything.
+_LIST: Any = list
+_DICT: Any = dict
+_CLASS: Any = type
+
+
+def compile_hint(hint: object, scope: dict[str, Any]) -> Hint:
     """Compile a type hint, with the names of ``scope``. Raises DefinitionError."""
     return _Compiler(scope).compile(hint)
 
 
 class _Compiler:
-    def __init__(self, scope: dict, open_classes: tuple = ()) -> None:
+    def __init__(self, scope: dict[str, Any], open_classes: tuple[Any, ...] = ()) -> None:
         self._scope = scope
         self._open = open_classes  # classes that are being compiled
 
@@ -35,7 +42,7 @@ class _Compiler:
             simple = None
         return simple if simple is not None else self._compile(hint)
 
-    def _compile(self, hint: object) -> Hint:
+    def _compile(self, hint: Any) -> Hint:
         import types
         import typing  # only now: most tools need no more than the simple types
 
@@ -46,15 +53,16 @@ class _Compiler:
                 return self.compile(getattr(hint, alias))
         if hasattr(hint, "__metadata__"):  # Annotated
             return self._annotated(hint)
-        origin = typing.get_origin(hint) or hint
+        origin: Any = typing.get_origin(hint) or hint
         args = typing.get_args(hint)
         if origin is typing.Union or origin is getattr(types, "UnionType", None):
             return _union([self.compile(arg) for arg in args])
         if origin is typing.Literal:
             return _literal(args)
-        if origin is tuple and not args and hint not in (tuple, typing.Tuple):  # tuple[()]
+        bare: tuple[Any, ...] = (tuple, typing.Tuple)
+        if origin is tuple and not args and hint not in bare:  # tuple[()]
             return self._tuple(())
-        if isinstance(origin, type):
+        if isinstance(origin, _CLASS):
             compiled = self._container(origin, args) or as_text(origin) or self._class(origin, args)
             if compiled is not None:
                 return compiled
@@ -63,12 +71,12 @@ class _Compiler:
             "or Any to take whatever comes"
         )
 
-    def _annotated(self, hint: object) -> Hint:
+    def _annotated(self, hint: Any) -> Hint:
         inner = self.compile(hint.__origin__)
         text = next((m for m in hint.__metadata__ if isinstance(m, str)), None)
         return inner if text is None else Hint(inner.name, {**inner.schema, "description": text}, inner.check)
 
-    def _container(self, origin: type, args: tuple) -> Hint | None:
+    def _container(self, origin: Any, args: tuple[Any, ...]) -> Hint | None:
         from collections import abc
 
         if origin in (list, abc.Sequence, abc.MutableSequence, abc.Iterable, abc.Collection):
@@ -85,16 +93,16 @@ class _Compiler:
             return self._dict(args)
         return None
 
-    def _list(self, kind: str, args: tuple, convert: type | None) -> Hint:
+    def _list(self, kind: str, args: tuple[Any, ...], convert: type[Any] | None) -> Hint:
         item = self.compile(args[0]) if args else ANY
         name = f"{kind}[{item.name}]" if item is not ANY else kind
-        schema: dict = {"type": "array"}
+        schema: dict[str, Any] = {"type": "array"}
         if item.schema:
             schema["items"] = item.schema
         one = item.check
 
-        def check(value: object) -> object:
-            if type(value) is not list:
+        def check(value: Any) -> object:
+            if not isinstance(value, _LIST):
                 raise Mismatch(name, value)
             if item is not ANY:
                 value = _check_items(value, itertools.repeat(one))
@@ -107,15 +115,15 @@ class _Compiler:
 
         return Hint(name, schema, check)
 
-    def _tuple(self, args: tuple) -> Hint:
+    def _tuple(self, args: tuple[Any, ...]) -> Hint:
         items = [self.compile(arg) for arg in args if arg != ()]  # Tuple[()] of Python 3.9 and 3.10
         name = f"tuple[{', '.join(item.name for item in items)}]"
         n = len(items)
         schema = _tuple_schema(items, n)
         checks = [item.check for item in items]
 
-        def check(value: object) -> object:
-            if type(value) is not list or len(value) != n:
+        def check(value: Any) -> object:
+            if not isinstance(value, _LIST) or len(value) != n:
                 raise Mismatch(name, value)
             return tuple(_check_items(value, checks))
 
@@ -129,29 +137,29 @@ class _Compiler:
         items = [compiler.compile(given.get(name, object)) for name in kind._fields]
         checks, least = [item.check for item in items], len(items) - len(kind._field_defaults)
 
-        def check(value: object) -> object:
-            if type(value) is not list or not least <= len(value) <= len(checks):
+        def check(value: Any) -> object:
+            if not isinstance(value, _LIST) or not least <= len(value) <= len(checks):
                 raise Mismatch(f"{kind.__name__}, an array of {', '.join(kind._fields)}", value)
             return kind(*_check_items(value, checks))
 
         return Hint(kind.__name__, {**_tuple_schema(items, least), "title": kind.__name__}, check)
 
-    def _dict(self, args: tuple) -> Hint:
+    def _dict(self, args: tuple[Any, ...]) -> Hint:
         if args and self.compile(args[0]).name not in ("str", ANY.name):
             raise DefinitionError(f"the keys of a dict argument are str, not {_name(args[0])}")
         item = self.compile(args[1]) if args else ANY
         name = f"dict[str, {item.name}]" if item is not ANY else "dict"
-        schema: dict = {"type": "object"}
+        schema: dict[str, Any] = {"type": "object"}
         if item.schema:
             schema["additionalProperties"] = item.schema
         one = item.check
 
-        def check(value: object) -> object:
-            if type(value) is not dict:
+        def check(value: Any) -> object:
+            if not isinstance(value, _DICT):
                 raise Mismatch(name, value)
             if item is ANY:
                 return value
-            checked = {}
+            checked: dict[str, Any] = {}
             for key, element in value.items():
                 try:
                     checked[key] = one(element)
@@ -162,11 +170,12 @@ class _Compiler:
 
         return Hint(name, schema, check)
 
-    def _class(self, kind: Any, args: tuple) -> Hint | None:
+    def _class(self, kind: Any, args: tuple[Any, ...]) -> Hint | None:
         enum = sys.modules.get("enum")  # not imported: no class is an Enum
         if enum is not None and issubclass(kind, enum.Enum):
             return _flags(kind) if issubclass(kind, enum.Flag) else _enum(kind)
-        if issubclass(kind, tuple) and hasattr(kind, "_fields"):  # NamedTuple
+        bases: tuple[type, ...] = kind.__mro__
+        if tuple in bases and hasattr(kind, "_fields"):  # NamedTuple
             return self._named_tuple(kind)
         if hasattr(kind, "__dataclass_fields__"):
             import dataclasses
@@ -176,7 +185,7 @@ class _Compiler:
             required = [f.name for f in fields if f.init and f.default is none and f.default_factory is none]
             computed = {f.name for f in fields if not f.init}
             return self._structure(kind, [f.name for f in fields], required, kind, computed)
-        if issubclass(kind, dict) and hasattr(kind, "__total__"):  # TypedDict
+        if dict in bases and hasattr(kind, "__total__"):  # TypedDict
             names = list(kind.__annotations__)
             return self._structure(kind, names, [n for n in names if n in kind.__required_keys__], dict)
         return pydantics.compile_hint(kind, codec.encode_plain) or numpys.compile_hint(kind, args)
@@ -186,7 +195,7 @@ class _Compiler:
             raise DefinitionError(f"the type {type_name(kind)} contains itself; use dict for the inner one")
 
     def _structure(
-        self, kind: type, names: list[str], required: list[str], build: Callable, computed: Iterable[str] = ()
+        self, kind: Any, names: list[str], required: list[str], build: Callable[..., Any], computed: Iterable[str] = ()
     ) -> Hint:
         """A class with named fields.
 
@@ -194,7 +203,7 @@ class _Compiler:
         them is left aside.
         """
         self._refuse_recursion(kind)
-        fields = {name: _COMPUTED for name in computed}
+        fields: dict[str, Hint] = {name: _COMPUTED for name in computed}
         for base in reversed(kind.__mro__):
             scope = vars(sys.modules[base.__module__])
             compiler = _Compiler(scope, (*self._open, kind))
@@ -208,10 +217,10 @@ class _Compiler:
             "additionalProperties": False,
         }
 
-        def check(value: object) -> object:
-            if type(value) is not dict:
+        def check(value: Any) -> object:
+            if not isinstance(value, _DICT):
                 raise Mismatch(kind.__name__, value)
-            values = {}
+            values: dict[str, Any] = {}
             for key, element in value.items():
                 field = fields.get(key)
                 if field is None:
@@ -234,8 +243,8 @@ class _Compiler:
         return Hint(kind.__name__, schema, check)
 
 
-def _check_items(values: list, checks) -> list:
-    checked = []
+def _check_items(values: list[Any], checks: Iterable[Check]) -> list[Any]:
+    checked: list[Any] = []
     try:
         for check, element in zip(checks, values):
             checked.append(check(element))
@@ -250,7 +259,7 @@ def _union(options: list[Hint]) -> Hint:
     # int goes before float, which takes ints as well.
     checks = sorted((option.check for option in options), key=lambda check: check is check_float)
 
-    def check(value: object) -> object:
+    def check(value: Any) -> object:
         nearest: Mismatch | None = None
         for one in checks:
             try:
@@ -276,7 +285,7 @@ def _tuple_schema(items: list[Hint], least: int) -> Schema:
 _COMPUTED = Hint("any value", {"readOnly": True}, ANY.check)
 
 
-def _literal(values: tuple) -> Hint:
+def _literal(values: tuple[Any, ...]) -> Hint:
     return _choice([(value, value) for value in values])
 
 
@@ -286,7 +295,9 @@ def _enum(kind: Any) -> Hint:
 
 def _choice(choices: list[tuple[object, object]]) -> Hint:
     """One of some values, each with what the tool gets for it."""
-    schemas, arrivals, composed = [], [], []
+    schemas: list[Any] = []
+    arrivals: list[str] = []
+    composed: list[tuple[object, object]] = []
     results: dict[object, object] = {}
     for value, result in choices:
         try:
@@ -299,15 +310,15 @@ def _choice(choices: list[tuple[object, object]]) -> Hint:
         arrival = codec.decode(wire, [])
         schemas.append(wire)
         arrivals.append(repr(arrival))
-        if isinstance(arrival, (list, dict)):
+        if isinstance(arrival, (_LIST, _DICT)):
             composed.append((arrival, result))
         else:
-            results.setdefault((type(arrival), arrival), result)
+            results.setdefault(_key(arrival), result)
     name = ", ".join(arrivals) if len(arrivals) == 1 else f"one of {', '.join(arrivals)}"
 
-    def check(value: object) -> object:
+    def check(value: Any) -> object:
         try:
-            return results[type(value), value]
+            return results[_key(value)]
         except (KeyError, TypeError):  # not there, or not hashable
             for arrival, result in composed:
                 if arrival == value:
@@ -317,13 +328,18 @@ def _choice(choices: list[tuple[object, object]]) -> Hint:
     return Hint(name, {"enum": schemas}, check)
 
 
+def _key(value: object) -> tuple[type, object]:
+    """What tells True, 1 and 1.0 apart in a table."""
+    return type(value), value
+
+
 def _flags(kind: Any) -> Hint:
     """A Flag: the sum of the numbers of some members."""
     every = 0
     for member in kind:
         every |= member.value
 
-    def check(value: object) -> object:
+    def check(value: Any) -> object:
         number: Any = INT.check(value)
         if number & ~every:
             raise Misfit(f"expected a sum of flags of {kind.__name__}, 0 to {every}, got {number}")
@@ -340,11 +356,11 @@ def hoist_definitions(schema: Schema) -> None:
     found: Schema = {}
 
     def lift(node: Any, renamed: dict[str, str]) -> Any:
-        if isinstance(node, list):
+        if isinstance(node, _LIST):
             return [lift(item, renamed) for item in node]
-        if not isinstance(node, dict):
+        if not isinstance(node, _DICT):
             return node
-        given = node.get("$defs") if isinstance(node.get("$defs"), dict) else {}
+        given: Schema = node.get("$defs", {})
         inner = dict(renamed)
         for name, definition in given.items():
             new, n = name, 1
@@ -355,7 +371,7 @@ def hoist_definitions(schema: Schema) -> None:
             inner[f"#/$defs/{name}"] = f"#/$defs/{new}"
         for name, definition in given.items():
             found[inner[f"#/$defs/{name}"].rpartition("/")[2]] = lift(definition, inner)
-        lifted = {key: lift(item, inner) for key, item in node.items() if key != "$defs" or item is not given}
+        lifted = {key: lift(item, inner) for key, item in node.items() if key != "$defs"}
         if isinstance(lifted.get("$ref"), str):
             lifted["$ref"] = inner.get(lifted["$ref"], lifted["$ref"])
         return lifted
@@ -371,13 +387,13 @@ def _name(hint: object) -> str:
     return type_name(hint) if isinstance(hint, type) else str(hint)
 
 
-def _own_annotations(kind: type) -> dict:
+def _own_annotations(kind: type) -> dict[str, Any]:
     if sys.version_info >= (3, 10):  # which do not inherit them
         return getattr(kind, "__annotations__", {})
     return kind.__dict__.get("__annotations__", {})
 
 
-def _unwrap_required(hint: object) -> object:
+def _unwrap_required(hint: Any) -> object:
     """T for Required[T], NotRequired[T] and ReadOnly[T]."""
     origin = str(getattr(hint, "__origin__", ""))
     if origin.rpartition(".")[2] in ("Required", "NotRequired", "ReadOnly"):
@@ -385,7 +401,7 @@ def _unwrap_required(hint: object) -> object:
     return hint
 
 
-def resolve(hint: object, scope: dict) -> object:
+def resolve(hint: object, scope: dict[str, Any]) -> object:
     """Evaluate a hint given as text. Raises what the evaluation raises."""
     hint = getattr(hint, "__forward_arg__", hint)  # ForwardRef("X")
     if not isinstance(hint, str):
@@ -395,7 +411,7 @@ def resolve(hint: object, scope: dict) -> object:
     return resolve(_eval_with_unions(hint, scope), scope)
 
 
-def _eval_with_unions(hint: str, scope: dict) -> object:
+def _eval_with_unions(hint: str, scope: dict[str, Any]) -> object:
     """Evaluate a hint with X | Y in it where types do not know that (3.9)."""
     import ast
     import typing

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, MutableMapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import cached, codec
-from .errors import ReadOnlyError, SessionError, Unencodable
+from .errors import ReadOnlyError, SessionError, Unencodable, step
 from .programs import ProgramInfo, Programs
 
 if TYPE_CHECKING:
     from typing import TypeVar
+
+    from .calls import Exchange
 
     T = TypeVar("T")
 
@@ -58,16 +60,16 @@ class Held:
         self.incarnation = incarnation
         self.version = version
         self.pending = False  # changed, and not yet known to be committed
-        self.values: dict = {}
+        self.values: dict[str, Any] = {}
         self.special = False
         self.programs: dict[str, ProgramInfo] = {}
-        self.labels: Mapping = {}
-        self.metadata: Mapping = {}
-        self.local: dict = {}
+        self.labels: Mapping[str, Any] = {}
+        self.metadata: Mapping[str, Any] = {}
+        self.local: dict[str, Any] = {}
         self.cache = cached.Cache()
         self.states = 0  # counts them as they follow one another here
 
-    def load(self, params: dict, special: bool) -> None:
+    def load(self, params: dict[str, Any], special: bool) -> None:
         """Replace the state by what came with a call."""
         self.version = params["version"]
         self.pending = False
@@ -94,7 +96,7 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._held)
 
-    def open(self, params: dict, special: bool) -> Held:
+    def open(self, params: dict[str, Any], special: bool) -> Held:
         """The state for a call with these session parameters.
 
         Raises StateMissing if the call does not bring it and it is not held.
@@ -144,7 +146,7 @@ class Change:
         return bool(self.set or self.unset)
 
 
-class Vars(MutableMapping):
+class Vars(MutableMapping[str, Any]):
     """The variables of a session: a mapping of names to JSON values.
 
     Lists and dicts taken from it may be changed in place; the change is
@@ -160,11 +162,11 @@ class Vars(MutableMapping):
     def __init__(self, held: Held, readonly: bool, want_read: bool = False) -> None:
         self._held: Held | None = held
         self._readonly = readonly
-        self._touched: dict = {}  # copies handed out, and values assigned
+        self._touched: dict[str, Any] = {}  # copies handed out, and values assigned
         self._deleted: set[str] = set()
         # Names that were read or looked for, and whether all may have been; not
         # kept unless the host wants to know.
-        self._read: set[str] | None = set() if want_read else None
+        self._read: set[object] | None = set() if want_read else None
         self._read_all = False
 
     def _state(self) -> Held:
@@ -178,7 +180,7 @@ class Vars(MutableMapping):
             raise ReadOnlyError(f"session.vars[{name!r}] cannot be changed in a read-only call")
         return held
 
-    def __getitem__(self, name: str) -> object:
+    def __getitem__(self, name: str) -> Any:
         held = self._state()
         if self._read is not None:
             self._read.add(name)
@@ -254,10 +256,10 @@ class Vars(MutableMapping):
 
     def _difference(self, held: Held) -> Change:
         touched, deleted = dict(self._touched), set(self._deleted)
-        changed = {}
+        changed: dict[str, bytes] = {}
         for name, value in touched.items():
             text = encode_var(name, value)
-            before = held.values.get(name, _MISSING)
+            before: object = held.values.get(name, _MISSING)
             if before is _MISSING or text != _text_of(before, held.special, name):
                 changed[name] = text
         return Change(changed, sorted(deleted.difference(changed)))
@@ -289,7 +291,7 @@ def _text_of(before: object, special: bool, name: str) -> bytes | None:
 
 def encode_var(name: str, value: object) -> bytes:
     """The JSON text of a variable. Raises Unencodable."""
-    path = "session.vars" + codec.step(name)
+    path = "session.vars" + step(name)
     return codec.encode_json(value, path, "cannot be kept in session.vars; use session.programs")
 
 
@@ -316,7 +318,7 @@ class Session:
     __slots__ = ("_held", "_id", "_readonly", "_vars", "_programs", "_local", "_local_used")
 
     def __init__(
-        self, id: str, held: Held, readonly: bool, exchange, local: bool | None = None, want_read: bool = False
+        self, id: str, held: Held, readonly: bool, exchange: Exchange, local: bool | None = None, want_read: bool = False
     ) -> None:
         self._id = id
         self._local = local  # what the tool has declared
@@ -343,7 +345,7 @@ class Session:
         return self._programs
 
     @property
-    def local(self) -> dict:
+    def local(self) -> dict[str, Any]:
         if self._local is False:
             raise SessionError("this tool is declared with local=False; it has no session.local")
         self._local_used = True
@@ -380,7 +382,7 @@ class Session:
         def basis() -> Hashable:
             if self._vars._read is not None:
                 self._vars._read.update(on_vars)
-            texts = [cached.digest(self._vars._text(held, name)) for name in on_vars]
+            texts = [cached.digest(self._vars._text(self._held, name)) for name in on_vars]
             sums = [self._programs.info(name).sha256 if name in self._programs else None for name in on_programs]
             return (on_vars, on_programs, *texts, *sums)
 

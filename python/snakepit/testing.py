@@ -17,15 +17,19 @@ from __future__ import annotations
 
 import contextvars
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from . import codec
 from .cached import Cache
-from .calls import Call, current_call, params_json
+from .calls import Call, Note, Parts, current_call, params_json
 from .errors import HostError, type_name
 from .session import Held, encode_var
 from .session import Session as _Session
 from .tools import Tool, as_tool
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["Session", "call", "stream"]
 
@@ -56,11 +60,11 @@ class Session:
         self.labels = dict(labels or {})
         self.metadata = dict(metadata or {})
         self.readonly = readonly
-        self.local: dict = {}
+        self.local: dict[str, Any] = {}
         self._cache = Cache()
         self._state = ""  # the one of the last call, and how many there were
         self._states = 0
-        self.last_change: dict | None = None
+        self.last_change: dict[str, Any] | None = None
         self._content_types: dict[str, str] = {}
 
     def __repr__(self) -> str:
@@ -68,13 +72,13 @@ class Session:
 
 
 def call(
-    tool: Callable,
+    tool: Callable[..., Any],
     /,
     *,
     session: Session | None = None,
-    host_tools: Mapping[str, Callable] | None = None,
+    host_tools: Mapping[str, Callable[..., Any]] | None = None,
     **args: object,
-) -> object:
+) -> Any:
     """Run a tool and return its result; a list of the chunks if it streams.
 
     ``host_tools`` are what ``snakepit.host.call`` finds. Raises what the tool
@@ -82,7 +86,7 @@ def call(
     """
     made = as_tool(tool)
     if made.streams:
-        return list(stream(made, session=session, host_tools=host_tools, **args))
+        return list(stream(tool, session=session, host_tools=host_tools, **args))
     run = _Run(made, session, host_tools, args)
     try:
         value = run.step(run.function)
@@ -96,13 +100,13 @@ def call(
 
 
 def stream(
-    tool: Callable,
+    tool: Callable[..., Any],
     /,
     *,
     session: Session | None = None,
-    host_tools: Mapping[str, Callable] | None = None,
+    host_tools: Mapping[str, Callable[..., Any]] | None = None,
     **args: object,
-) -> Iterator:
+) -> Iterator[Any]:
     """Run a streaming tool; yield its chunks as they are asked for.
 
     Closing the iterator early is what a cancel is to a running stream.
@@ -127,18 +131,18 @@ _END = object()
 class _Run:
     """One call of a tool under test, and its host: the ``runtime`` of a Call."""
 
-    def __init__(self, tool: Tool, session: Session | None, host_tools: Mapping | None, args: dict) -> None:
+    def __init__(self, tool: Tool, session: Session | None, host_tools: Mapping[str, Any] | None, args: dict[str, Any]) -> None:
         if session is not None and not isinstance(session, Session):
             raise TypeError(f"session must be a testing.Session, not {type_name(type(session))}")
         tool.prepare()
         self._context = contextvars.copy_context()
-        self._loop = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._host_tools = host_tools or {}
         self._session = session
         self._programs = dict(session.programs) if session else {}
         self._content_types = dict(session._content_types) if session else {}
         self._uploads: dict[int, tuple[str, str, bytearray]] = {}
-        params = {"tool": tool.name, "correlation": "test"}
+        params: dict[str, Any] = {"tool": tool.name, "correlation": "test"}
         if session is not None:
             params["session"] = {"id": session.id}
         self._call = Call(self, 1, params, lambda: None)
@@ -171,7 +175,7 @@ class _Run:
         held.states = session._states
         return held
 
-    def _entry(self, name: str) -> dict:
+    def _entry(self, name: str) -> dict[str, Any]:
         data = self._programs[name]
         return {
             "name": name,
@@ -182,16 +186,17 @@ class _Run:
 
     # -- the tool's code
 
-    def step(self, function: Callable[[], object]) -> object:
+    def step(self, function: Callable[[], Any]) -> Any:
         return self._context.run(function)
 
-    def step_async(self, awaitable) -> object:
+    def step_async(self, awaitable: Awaitable[Any]) -> Any:
         import asyncio
         import threading
 
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-        loop, outcome = self._loop, []
+        loop = self._loop
+        outcome: list[Any] = []
 
         async def wait() -> object:
             return await awaitable
@@ -215,7 +220,7 @@ class _Run:
             raise error
         return value
 
-    def chunks(self) -> Iterator:
+    def chunks(self) -> Iterator[Any]:
         value = self.step(self.function)
         if hasattr(value, "__anext__"):
             try:
@@ -240,11 +245,11 @@ class _Run:
 
     def commit(self) -> None:
         """Make the test's session what it is after the call."""
-        session = self._session
-        if session is None:
+        session, seen = self._session, self._call.session
+        if session is None or seen is None:
             return
         self._call.seal()
-        change = self._call.session._change()
+        change = seen._change()
         session.vars.update((name, codec.parse(text)) for name, text in change.set.items())
         for name in change.unset:
             del session.vars[name]
@@ -263,7 +268,7 @@ class _Run:
 
     # -- the host, as session.py and calls.py see it
 
-    def request(self, call: Call, method: str, params: dict, parts, note=None) -> tuple[dict, list]:
+    def request(self, call: Call, method: str, params: dict[str, Any], parts: Parts, note: Note | None = None) -> tuple[dict[str, Any], list[Any]]:
         if call.ended:
             raise call.over()
         result, received = getattr(self, "_" + method.replace(".", "_"))(parts, **params)
@@ -271,13 +276,13 @@ class _Run:
             note(result)
         return result, received
 
-    async def request_async(self, call: Call, method: str, params: dict, parts) -> tuple[dict, list]:
+    async def request_async(self, call: Call, method: str, params: dict[str, Any], parts: Parts) -> tuple[dict[str, Any], list[Any]]:
         return self.request(call, method, params, parts)
 
-    def notify(self, method: str, params: dict) -> None:
+    def notify(self, method: str, params: dict[str, Any]) -> None:
         params_json(params)  # fails where it would fail in a worker
 
-    def _host_call(self, parts, tool: str, args: bytes) -> tuple[dict, list]:
+    def _host_call(self, parts: Parts, tool: str, args: bytes) -> tuple[dict[str, Any], list[Any]]:
         function = self._host_tools.get(tool)
         if function is None:
             raise HostError(f"no host tool {tool!r}", "no_tool")
@@ -287,40 +292,40 @@ class _Run:
             raise HostError(f"host tool {tool!r}: {e}", "failed") from e
         return {"value": codec.loads(codec.encode_json(value, f"host tool {tool!r}").decode())}, []
 
-    def _program_read(self, parts, name: str, offset: int, limit: int) -> tuple[dict, list]:
+    def _program_read(self, parts: Parts, name: str, offset: int, limit: int) -> tuple[dict[str, Any], list[Any]]:
         data = self._programs[name][offset : offset + limit]
         return {"parts": [len(data)]}, [bytes(data)]
 
-    def _program_open(self, parts, name: str, content_type: str) -> tuple[dict, list]:
+    def _program_open(self, parts: Parts, name: str, content_type: str) -> tuple[dict[str, Any], list[Any]]:
         upload = len(self._uploads) + 1
         self._uploads[upload] = (name, content_type, bytearray())
         return {"upload": upload}, []
 
-    def _program_write(self, parts, upload: int) -> tuple[dict, list]:
+    def _program_write(self, parts: Parts, upload: int) -> tuple[dict[str, Any], list[Any]]:
         self._uploads[upload][2].extend(parts[0])
         return {}, []
 
-    def _program_close(self, parts, upload: int) -> tuple[dict, list]:
+    def _program_close(self, parts: Parts, upload: int) -> tuple[dict[str, Any], list[Any]]:
         name, content_type, data = self._uploads[upload]
         self._programs[name], self._content_types[name] = bytes(data), content_type
         return {"program": self._entry(name)}, []
 
-    def _program_abort(self, parts, upload: int) -> tuple[dict, list]:
+    def _program_abort(self, parts: Parts, upload: int) -> tuple[dict[str, Any], list[Any]]:
         self._uploads[upload][2].clear()
         return {}, []
 
-    def _program_delete(self, parts, name: str) -> tuple[dict, list]:
+    def _program_delete(self, parts: Parts, name: str) -> tuple[dict[str, Any], list[Any]]:
         del self._programs[name]
         self._content_types.pop(name, None)
         return {}, []
 
 
-def _round_trip(value: object, path: str) -> object:
+def _round_trip(value: object, path: str) -> Any:
     """A value as it arrives at the other side."""
     text, parts = codec.encode(value, path)
     return codec.decode(codec.loads(text.decode()), parts)
 
 
-def _decode_members(text: bytes) -> dict:
+def _decode_members(text: bytes) -> dict[str, Any]:
     """An object that is a table of values, which is no value itself."""
     return {name: codec.decode(value, []) for name, value in codec.loads(text.decode()).items()}

@@ -5,10 +5,19 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, overload
 
 from . import codec, schema
 from .errors import DefinitionError, InvalidArguments, Unencodable, type_name
 from .hints import Hint, Mismatch
+
+if TYPE_CHECKING:
+    from typing import Literal, TypeVar
+
+    from .session import Session
+
+    F = TypeVar("F", bound=Callable[..., Any])
+    OnConflict = Literal["ignore", "fail", "retry"]
 
 # Flags of code objects, as in inspect, whose import takes longer than all of this.
 _VARARGS, _VARKEYWORDS = 0x04, 0x08
@@ -21,8 +30,19 @@ _ON_CONFLICT = ("ignore", "fail", "retry")
 _definitions: list[Tool] = []
 
 
+@overload
+def tool(function: F, /) -> F: ...
+@overload
 def tool(
-    function=None,
+    *,
+    name: str | None = None,
+    readonly: bool = False,
+    idempotent: bool = False,
+    local: bool | None = None,
+    on_conflict: OnConflict | None = None,
+) -> Callable[[F], F]: ...
+def tool(
+    function: Callable[..., Any] | None = None,
     /,
     *,
     name: str | None = None,
@@ -30,7 +50,7 @@ def tool(
     idempotent: bool = False,
     local: bool | None = None,
     on_conflict: str | None = None,
-):
+) -> Any:
     """Make a function a tool that the host can call by name.
 
     Works on plain, async, generator and async generator functions, as
@@ -57,7 +77,7 @@ def tool(
     ``snakepit.Session``, gets the session of the call.
     """
 
-    def define(function):
+    def define(function: Any) -> Any:
         made = Tool(function, name, readonly, idempotent, local, on_conflict)
         function.__snakepit_tool__ = made
         _definitions.append(made)
@@ -106,14 +126,14 @@ class Tool:
 
     def __init__(
         self,
-        function: Callable,
+        function: Callable[..., Any],
         name: str | None = None,
         readonly: bool = False,
         idempotent: bool = False,
         local: bool | None = None,
         on_conflict: str | None = None,
     ) -> None:
-        inner = function
+        inner: Any = function
         while hasattr(inner, "__wrapped__"):  # functools.wraps
             inner = inner.__wrapped__
         if isinstance(function, type) or not callable(function) or not hasattr(inner, "__code__"):
@@ -200,7 +220,7 @@ class Tool:
     def takes_session(self) -> bool:
         return self.prepare()._session is not None
 
-    def describe(self) -> dict:
+    def describe(self) -> dict[str, Any]:
         """The tool as `hello` announces it."""
         self.prepare()
         properties = {}
@@ -209,7 +229,7 @@ class Tool:
             if p.default is not _REQUIRED:
                 described = {**described, **_default(p.default)}
             properties[p.name] = described
-        parameters: dict = {"type": "object", "properties": properties}
+        parameters: dict[str, Any] = {"type": "object", "properties": properties}
         required = [p.name for p in self._parameters.values() if p.default is _REQUIRED]
         if required:
             parameters["required"] = required
@@ -232,7 +252,7 @@ class Tool:
 
     # -- one call
 
-    def bind(self, args: dict, session) -> Callable[[], object]:
+    def bind(self, args: dict[str, Any], session: Session | None) -> Callable[[], Any]:
         """Check the arguments; return the function ready to be called.
 
         Raises InvalidArguments.
@@ -240,7 +260,8 @@ class Tool:
         if type(args) is not dict:
             raise InvalidArguments(f"the arguments of tool {self.name!r} must be an object, by name")
         checks = self._checks
-        bound = {}
+        bound: dict[str, Any] = {}
+        name = ""
         try:
             for name, value in args.items():
                 check = checks.get(name)
@@ -259,11 +280,11 @@ class Tool:
                 raise InvalidArguments(f"tool {self.name!r} works on a session; call it in one")
         return self._call(bound)
 
-    def _call(self, bound: dict) -> Callable[[], object]:
+    def _call(self, bound: dict[str, Any]) -> Callable[[], Any]:
         function = self.function
         if not self._positional:
             return functools.partial(function, **bound)
-        positional = []
+        positional: list[object] = []
         for name in self._positional:
             if name in bound:
                 positional.append(bound.pop(name))
@@ -272,13 +293,13 @@ class Tool:
                 positional.append(None if parameter is None else parameter.default)
         return functools.partial(function, *positional, **bound)
 
-    def _check_of_extra(self, name: str) -> Callable:
+    def _check_of_extra(self, name: str) -> Callable[..., Any]:
         if self._extra is None or name == self._session:
             takes = ", ".join(self._parameters) or "no arguments"
             raise InvalidArguments(f"tool {self.name!r} has no parameter {name!r}; it takes {takes}", name)
         return self._extra.check
 
-    def _refuse_missing(self, bound: dict) -> None:
+    def _refuse_missing(self, bound: dict[str, Any]) -> None:
         missing = [name for name in self._parameters if name in self._needed and name not in bound]
         expected = ", ".join(f"{name!r} ({self._parameters[name].hint.name})" for name in missing)
         noun = "argument" if len(missing) == 1 else "arguments"
@@ -295,7 +316,7 @@ def _is_session(hint: object) -> bool:
     return len(options) == 2 and Session in options and type(None) in options
 
 
-def _default(value: object) -> dict:
+def _default(value: object) -> dict[str, Any]:
     """The entry of a schema for a default, if it is one that callers could give."""
     try:
         text, parts = codec.encode(value, "default")
@@ -337,7 +358,7 @@ def load(target: str) -> None:
         sys.path.insert(0, folder)
     import importlib.util
 
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec: Any = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)

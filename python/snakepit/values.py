@@ -56,7 +56,7 @@ def encoder(kind: type) -> Callable[[F], F]:
     return register
 
 
-def way_of(kind: type) -> Way | None:
+def way_of(kind: type[Any]) -> Way | None:
     """What turns a value of this type into something nearer to JSON."""
     try:
         return _known[kind]
@@ -67,13 +67,13 @@ def way_of(kind: type) -> Way | None:
         return way
 
 
-def _find(kind: type) -> Way | None:
+def _find(kind: type[Any]) -> Way | None:
     for base in kind.__mro__[:-1]:
         if base in _registered:
             return _registered[base]
-    if issubclass(kind, _OWN):
+    if any(own in kind.__mro__ for own in _OWN):
         return None
-    if issubclass(kind, timedelta):
+    if timedelta in kind.__mro__:
         return texts.format_timedelta
     if _is_of(kind, "enum", "Enum"):
         return _value_of
@@ -84,7 +84,7 @@ def _find(kind: type) -> Way | None:
     return pydantics.way_of(kind) or numpys.way_of(kind) or _registered.get(object)
 
 
-_OWN = (date, time, set, frozenset)  # which codec.py encodes itself
+_OWN: tuple[type[Any], ...] = (date, time, set, frozenset)  # which codec.py encodes itself
 _AS_TEXT = (("uuid", "UUID"), ("decimal", "Decimal"), ("pathlib", "PurePath"))
 
 

@@ -124,7 +124,7 @@ time.sleep(1e6)
         self.worker.call("recall", session=state(1, {"notes": ["a"]})).value()
         self.cancelled("run", "session.vars['notes'].append('b'); session.vars['x'] = 1\n" + STARTED + "time.sleep(1e6)", session=state(1))
         answer = self.worker.call("run", {"code": "return dict(session.vars)"}, session=state(1))
-        self.assertEqual(answer.result, {"value": {"notes": ["a"]}, "local": False})
+        self.assertEqual(answer.result, {"value": {"notes": ["a"]}, "local": False, "local_used": False})
 
     def test_a_call_that_waits_in_the_queue(self):
         first = self.worker.start("run", {"code": "return snakepit.host.call('x')"})
@@ -164,15 +164,12 @@ class LongCallTest(WorkerTest):
 
     def test_pings(self):
         host = self.host()
-        for code in ("time.sleep(0.2)", "end = time.monotonic() + 0.2\nwhile time.monotonic() < end: pass"):
+        for code in ("time.sleep(300)", "while True: pass"):
             call = host.start("run", {"code": code})
-            start = time.monotonic()
-            pings = 0
-            while time.monotonic() < start + 0.1:
+            for _ in range(10):
                 host.ping()
-                pings += 1
-            self.assertGreater(pings, 3)
-            host.answer(call).value()
+            host.cancel(call)
+            self.assertEqual(host.answer(call).code, -32002)
 
     def test_calls_are_queued_in_order(self):
         host = self.host()
