@@ -17,6 +17,7 @@ type hello struct {
 	Protocol []int         `json:"protocol"`
 	SDK      string        `json:"sdk"`
 	Runtime  string        `json:"runtime"`
+	PID      int           `json:"pid"`
 	Capacity int           `json:"capacity"`
 	Tools    []worker.Tool `json:"tools"`
 }
@@ -46,11 +47,14 @@ func (c *conn) greet(ctx context.Context) error {
 
 func (c *conn) welcome(ctx context.Context, m *message) error {
 	var h hello
-	if err := m.payload.into(&h); err != nil {
-		return violation("hello: %v", err)
+	err := m.payload.into(&h)
+	if err == nil {
+		err = h.check()
 	}
-	if len(h.Protocol) != 2 {
-		return violation("hello without the lowest and highest version of the protocol")
+	if err != nil {
+		reason := "its hello is not valid: " + err.Error()
+		_ = c.reply(ctx, m.id, nil, &rpcError{Code: codeInvalidParams, Message: reason})
+		return &worker.StartError{Worker: c.spec.ID, Reason: reason}
 	}
 	version := min(h.Protocol[1], maxVersion)
 	if version < max(h.Protocol[0], minVersion) {
@@ -59,13 +63,13 @@ func (c *conn) welcome(ctx context.Context, m *message) error {
 		_ = c.reply(ctx, m.id, nil, &rpcError{Code: codeNoVersion, Message: reason})
 		return &worker.StartError{Worker: c.spec.ID, Reason: reason}
 	}
-	for _, t := range h.Tools {
-		if !t.OnConflict.Valid() {
-			return violation("hello: tool %q has on_conflict %q, which is none of ignore, fail and retry", t.Name, t.OnConflict)
-		}
+	if h.PID != 0 && h.PID != c.proc.PID() {
+		// It was started by a launcher of the user's, or in a container.
+		c.spec.Logger.Debug("the worker says another pid than that of the process started for it", "pid", c.proc.PID(), "says", h.PID)
 	}
 	c.info = worker.Info{
-		// Not what the worker says, which may live in a namespace of its own.
+		// Not what the worker says, which may live in a namespace of its own:
+		// this one is signalled and looked at.
 		PID:      c.proc.PID(),
 		Runtime:  h.Runtime,
 		SDK:      h.SDK,

@@ -41,6 +41,18 @@ func playPeer(script string) {
 		panic(err)
 	}
 	p := &peer{conn: conn, in: bufio.NewReader(conn)}
+	if params, ok := strings.CutPrefix(script, "hello "); ok {
+		if path, ok := strings.CutPrefix(params, "@"); ok {
+			content, err := os.ReadFile(path)
+			if err != nil {
+				panic(err)
+			}
+			params = string(content)
+		}
+		p.send(`{"jsonrpc":"2.0","id":1,"method":"hello","params":` + params + `}`)
+		p.receive()
+		hang()
+	}
 	switch script {
 	case "exits":
 		fmt.Fprintln(os.Stderr, "no module named anything")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -132,3 +133,46 @@ func TestFrameLimitIsTold(t *testing.T) {
 }
 
 var _ worker.Transport = frames.New(frames.Options{})
+
+// What a worker says of itself is checked; the error names the field, its value
+// and what is allowed.
+func TestBadHellos(t *testing.T) {
+	tools := func(list string) string { return `{"protocol":[1,1],"tools":[` + list + `]}` }
+	for name, c := range map[string]struct{ hello, want string }{
+		"protocol left out":    {`{}`, "protocol is []"},
+		"protocol reversed":    {`{"protocol":[2,1]}`, "protocol is [2 1]"},
+		"negative protocol":    {`{"protocol":[-1,1]}`, "protocol is [-1 1]"},
+		"a number for tools":   {`{"protocol":[1,1],"tools":7}`, "tools"},
+		"huge capacity":        {`{"protocol":[1,1],"capacity":1000000000}`, "capacity is 1000000000: 1 to 256 calls"},
+		"negative capacity":    {`{"protocol":[1,1],"capacity":-1}`, "capacity is -1"},
+		"capacity with digits": {`{"protocol":[1,1],"capacity":1e400}`, "capacity"},
+		"negative pid":         {`{"protocol":[1,1],"pid":-7}`, "pid is -7"},
+		"long sdk":             {`{"protocol":[1,1],"sdk":"` + strings.Repeat("x", 513) + `"}`, "sdk has 513 bytes: 512 are allowed"},
+		"many tools":           {tools(strings.Repeat(`{"name":"a"},`, 4096) + `{"name":"a"}`), "tools has 4097 entries: 4096 are allowed"},
+		"no name":              {tools(`{"doc":"x"}`), "tools[0]: name \"\" has 0 bytes"},
+		"long name":            {tools(`{"name":"` + strings.Repeat("n", 129) + `"}`), "has 129 bytes: 1 to 128 are allowed"},
+		"name with a line end": {tools(`{"name":"a\nb"}`), "tools[0]: name \"a\\nb\" has '\\n'"},
+		"name with a space":    {tools(`{"name":"a b"}`), "no spaces"},
+		"name not text":        {tools(`{"name":"a\ud800"}`), "tools[0]: name"},
+		"the same name twice":  {tools(`{"name":"a"},{"name":"b"},{"name":"a"}`), "tools[2]: name \"a\" stands twice"},
+		"parameters no object": {tools(`{"name":"a","parameters":[1]}`), "parameters of \"a\" are \"[1]\": a JSON Schema object"},
+		"large parameters":     {tools(`{"name":"a","parameters":{"x":"` + strings.Repeat("x", 256<<10) + `"}}`), "262144 are allowed"},
+		"large doc":            {tools(`{"name":"a","doc":"` + strings.Repeat("x", 65537) + `"}`), "doc of \"a\" has 65537 bytes: 65536 are allowed"},
+		"unknown on_conflict":  {tools(`{"name":"a","on_conflict":"maybe"}`), "on_conflict of \"a\" is \"maybe\": ignore, fail and retry"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if len(c.hello) > 100<<10 { // more than the environment of a process holds
+				path := filepath.Join(t.TempDir(), "hello")
+				if err := os.WriteFile(path, []byte(c.hello), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				c.hello = "@" + path
+			}
+			err := peers(t, "hello "+c.hello).startError(t.Context())
+			if _, ok := errors.AsType[*worker.StartError](err); !ok || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "its hello is not valid") {
+				t.Errorf("got %.300v, want a start error that says %q", err, c.want)
+			}
+		})
+	}
+}
