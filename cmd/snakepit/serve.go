@@ -16,6 +16,7 @@ import (
 type serveOptions struct {
 	settings settings
 	stderr   io.Writer
+	reload   bool
 	force    <-chan struct{}
 }
 
@@ -38,6 +39,11 @@ nohup it is ignored.
 A reader of the log that is stuck or gone holds nothing up: records that find no
 room are dropped and counted.
 
+With --reload the Python files below the directory of the tools, and those below
+python_path, are watched: when one changes, the workers are restarted one after
+another, after the calls they run. If the changed tools do not load, their
+traceback is shown and the workers that run go on with what they have.
+
 Sessions live in memory and end with the process, unless --data names a
 directory. Only this machine can reach the server, unless --allow-remote is
 given: there is no authentication, so whoever reaches the port can run every
@@ -51,6 +57,7 @@ tool.`,
 		},
 	}
 	opts.settings.register(cmd.Flags())
+	cmd.Flags().BoolVar(&opts.reload, "reload", false, "restart the workers when a Python file beside the tools changes; for development")
 	return cmd
 }
 
@@ -69,6 +76,12 @@ func runServe(ctx context.Context, opts serveOptions, out io.Writer) error {
 	}
 	announced := apart(func() { fmt.Fprintln(out, readyLine(a, c)) })
 	defer await(announced)
+	if opts.reload {
+		r := &reloader{dirs: watchedDirs(c), log: opts.stderr, restart: func(ctx context.Context) error {
+			return a.Engine().RestartWorkers(ctx, "")
+		}}
+		go r.run(ctx) // nobody waits for it: a reader of its messages may be stuck
+	}
 
 	failed := a.Wait(ctx)
 	stopping, cancel := context.WithCancel(context.WithoutCancel(ctx))
