@@ -34,7 +34,7 @@ func (a *App) addChecks() {
 				return nil, err
 			}
 			detail := map[string]any{
-				"driver": s.Driver, "sessions": s.Sessions, "max_sessions": s.MaxSessions,
+				"driver": s.Driver, "sessions": s.Sessions, "max_sessions": s.MaxSessions, "bytes": s.Bytes, "max_bytes": s.MaxBytes,
 				"created": s.Created, "deleted": s.Deleted, "expired": s.Expired, "sweeps": s.Sweeps,
 			}
 			if s.MaxSessions > 0 {

@@ -90,6 +90,9 @@ func sessionOptions(c config.Sessions) session.Options {
 		MaxVars:          int(c.MaxVarsBytes),
 		CallRetention:    c.CallRetention,
 		MaxCallBytes:     int(c.MaxCallBytes),
+		MaxPrograms:      c.MaxPrograms,
+		MaxProgramBytes:  int64(c.MaxProgramBytes),
+		MaxBytes:         int64(c.MaxBytes),
 		OperationTimeout: c.OperationTimeout,
 	}
 }

@@ -268,10 +268,14 @@ type StoreStats struct {
 	Driver      string `json:"driver"`
 	Sessions    int    `json:"sessions"`
 	MaxSessions int    `json:"max_sessions"`
-	Created     uint64 `json:"created"`
-	Deleted     uint64 `json:"deleted"`
-	Expired     uint64 `json:"expired"`
-	Sweeps      uint64 `json:"sweeps"`
+	// Bytes is what the variables and programs of all sessions hold, and
+	// MaxBytes how much they may; 0 is no limit.
+	Bytes    int64  `json:"bytes"`
+	MaxBytes int64  `json:"max_bytes"`
+	Created  uint64 `json:"created"`
+	Deleted  uint64 `json:"deleted"`
+	Expired  uint64 `json:"expired"`
+	Sweeps   uint64 `json:"sweeps"`
 }
 
 // StoreStats returns the state of the session store.
@@ -283,6 +287,7 @@ func (c *Client) StoreStats(ctx context.Context) (*StoreStats, error) {
 	m := res.Msg
 	return &StoreStats{
 		Driver: m.GetDriver(), Sessions: int(m.GetSessions()), MaxSessions: int(m.GetMaxSessions()),
+		Bytes: m.GetBytes(), MaxBytes: m.GetMaxBytes(),
 		Created: m.GetCreated(), Deleted: m.GetDeleted(), Expired: m.GetExpired(), Sweeps: m.GetSweeps(),
 	}, nil
 }

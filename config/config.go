@@ -58,7 +58,10 @@ type Sessions struct {
 	MaxSessions      int           `koanf:"max_sessions" doc:"Creating more sessions than this is refused. -1: no limit."`
 	SweepInterval    time.Duration `koanf:"sweep_interval" doc:"How often expired sessions are removed. They read as not found at once, whatever this is."`
 	WarnThreshold    float64       `koanf:"warn_threshold" doc:"Share of max_sessions from which the log warns."`
-	MaxVarsBytes     Size          `koanf:"max_vars_bytes" doc:"Largest total of one session's variables. 0: what the storage driver can hold."`
+	MaxVarsBytes     Size          `koanf:"max_vars_bytes" doc:"Largest total of one session's variables."`
+	MaxPrograms      int           `koanf:"max_programs" doc:"Largest number of programs of one session."`
+	MaxProgramBytes  Size          `koanf:"max_program_bytes" doc:"Largest total of one session's programs."`
+	MaxBytes         Size          `koanf:"max_bytes" doc:"Largest total of all sessions' variables and programs. 0: 16GiB on disk, 1GiB in memory."`
 	CallRetention    time.Duration `koanf:"call_retention" doc:"How long ids of calls are kept, with the answers that repetitions get. They go with their session."`
 	MaxCallBytes     Size          `koanf:"max_call_bytes" doc:"Room for ids and answers of calls in one session, and in each of 16 records for calls without one; at least 4 KiB. Answers make room first, then the oldest ids."`
 	OperationTimeout time.Duration `koanf:"operation_timeout" doc:"Limit of one storage operation whose caller set no deadline."`
@@ -122,6 +125,9 @@ func Default() Config {
 		Sessions: Sessions{
 			DefaultTTL:       time.Hour,
 			MaxSessions:      10_000,
+			MaxVarsBytes:     16 * MiB,
+			MaxPrograms:      1000,
+			MaxProgramBytes:  GiB,
 			SweepInterval:    time.Minute,
 			WarnThreshold:    0.8,
 			CallRetention:    24 * time.Hour,

@@ -29,7 +29,7 @@ func TestPrintSaysWhereEachValueCameFrom(t *testing.T) {
 		"    workers: 3 # flag --workers\n",
 		"    env: {} # default\n",
 		"  default_ttl: 1h # default\n",
-		"  max_vars_bytes: 0 # default\n",
+		"  max_vars_bytes: 16MiB # default\n",
 	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no line %q in\n%s", want, b.String())

@@ -100,7 +100,12 @@ func (v *validator) sessions() {
 	if !(s.WarnThreshold > 0 && s.WarnThreshold <= 1) {
 		v.problem("sessions.warn_threshold", "%s is not a share; use more than 0 and at most 1", format(s.WarnThreshold))
 	}
-	v.atLeast("sessions.max_vars_bytes", s.MaxVarsBytes, 0)
+	v.atLeast("sessions.max_vars_bytes", s.MaxVarsBytes, 1)
+	if s.MaxPrograms < 1 {
+		v.problem("sessions.max_programs", "%d is not a limit; use 1 or more", s.MaxPrograms)
+	}
+	v.atLeast("sessions.max_program_bytes", s.MaxProgramBytes, 1)
+	v.atLeast("sessions.max_bytes", s.MaxBytes, 0)
 	v.positive("sessions.call_retention", s.CallRetention)
 	v.atLeast("sessions.max_call_bytes", s.MaxCallBytes, 4*KiB)
 	v.positive("sessions.operation_timeout", s.OperationTimeout)

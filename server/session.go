@@ -158,7 +158,7 @@ func (s *sessionService) Stats(ctx context.Context, _ *connect.Request[snakepitv
 		return nil, err
 	}
 	return connect.NewResponse(&snakepitv1.StoreStatsResponse{
-		Driver: stats.Driver, Sessions: int64(stats.Sessions), MaxSessions: int64(stats.MaxSessions),
+		Driver: stats.Driver, Sessions: int64(stats.Sessions), MaxSessions: int64(stats.MaxSessions), Bytes: stats.Bytes, MaxBytes: stats.MaxBytes,
 		Created: stats.Created, Deleted: stats.Deleted, Expired: stats.Expired, Sweeps: stats.Sweeps,
 	}), nil
 }

@@ -117,7 +117,7 @@ func (st *Store) Commit(ctx context.Context, id string, c Commit) (*Session, err
 	}
 	if err == nil || errors.Is(err, ErrUnknown) {
 		for _, p := range c.Programs {
-			p.kept = true
+			p.keep()
 		}
 	}
 	return s, err

@@ -135,6 +135,7 @@ func (c *creation) attempt(ctx context.Context, old *Session) (*Session, error) 
 			return nil, err
 		}
 		d.batch.Drop = c.st.firstItems(append(calls, itemsOf(old.Programs())...), 0)
+		d.before = old.Size()
 	}
 	s, err := c.st.store(ctx, d, now, c.op)
 	if err != nil {

@@ -52,7 +52,7 @@ func (st *Store) remove(ctx context.Context, id, revision string) (bool, error) 
 		case doubtful != nil && t.driver != doubtful.driver:
 			doubtful = nil
 		}
-		_, err = st.apply(ctx, id, t.removal(st))
+		err = t.remove(ctx, st)
 		retry := &again
 		switch {
 		case err == nil:
@@ -79,12 +79,14 @@ type target struct {
 	incarnation string
 	revision    string
 	items       []string
+	// bytes is its size, negative if that cannot be told.
+	bytes int64
 }
 
 // targetOf is a session with its items.
 func (st *Store) targetOf(ctx context.Context, s *Session) (target, error) {
 	calls, err := st.callItemKeys(ctx, s)
-	return target{s.ID(), s.rec.Revision, s.Incarnation(), s.Revision(), append(calls, itemsOf(s.Programs())...)}, err
+	return target{s.ID(), s.rec.Revision, s.Incarnation(), s.Revision(), append(calls, itemsOf(s.Programs())...), s.Size().bytes()}, err
 }
 
 // target reads what Delete removes.
@@ -98,13 +100,21 @@ func (st *Store) target(ctx context.Context, id string) (target, error) {
 	s, err := viewOf(rec)
 	switch {
 	case errors.Is(err, ErrCorrupt):
-		return target{id: id, driver: rec.Revision}, nil
+		return target{id: id, driver: rec.Revision, bytes: -1}, nil
 	case err != nil:
 		return target{}, err
 	case s.expired(time.Now().UnixMilli()):
 		return target{}, ErrNotFound
 	}
 	return st.targetOf(ctx, s)
+}
+
+// remove makes the removal.
+func (t *target) remove(ctx context.Context, st *Store) error {
+	return st.usage.remove(ctx, t.bytes, func() error {
+		_, err := st.apply(ctx, t.id, t.removal(st))
+		return err
+	})
 }
 
 // removal removes exactly the state that was read, with its items.

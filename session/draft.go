@@ -19,9 +19,11 @@ import (
 // Setters without a result note what is wrong, and the update fails with it.
 type Draft struct {
 	base *Session // nil while a session is created
-	id   string
-	head head
-	body bodyChange
+	// before is the size of what the draft replaces.
+	before Size
+	id     string
+	head   head
+	body   bodyChange
 	// labels, if not nil, replace all labels.
 	labels map[string]string
 	// settings says that the time to live or the absolute deadline was set.
@@ -48,6 +50,7 @@ type Draft struct {
 func newDraft(base *Session) *Draft {
 	d := &Draft{base: base, id: base.ID()}
 	d.head, _ = decodeHead(base.rec.Head[envelopeSize:]) // checked by viewOf
+	d.before = d.head.size()
 	d.body.vars.list = d.edit[:0]
 	return d
 }

@@ -22,7 +22,7 @@ var (
 	// ErrUnsupported: the driver cannot do this, or the record was written by
 	// a newer version of Snakepit.
 	ErrUnsupported = driver.ErrUnsupported
-	// ErrTooLarge: a limit is exceeded; the message says which and by how much.
+	// ErrTooLarge: a limit is exceeded; the error is a *LimitError.
 	ErrTooLarge = driver.ErrTooLarge
 	// ErrInvalid: an argument is not allowed; the error is an *InvalidError.
 	ErrInvalid = driver.ErrInvalid
@@ -37,7 +37,8 @@ var (
 	// ErrProgramNotFound: there is a session, and it has no such program. It
 	// is an ErrNotFound.
 	ErrProgramNotFound = fmt.Errorf("program %w", ErrNotFound)
-	// ErrQuotaExceeded: the store holds as many live sessions as it may.
+	// ErrQuotaExceeded: the store holds as many live sessions as it may, or as
+	// many bytes; then the error is a *LimitError.
 	ErrQuotaExceeded = errors.New("session quota exceeded")
 	// ErrFenced: a commit came from a former owner of the session, or for a
 	// former session of the same id.
@@ -101,7 +102,38 @@ func (e *CorruptError) Error() string {
 // Is makes errors.Is(err, ErrCorrupt) true.
 func (e *CorruptError) Is(target error) bool { return target == ErrCorrupt }
 
-// tooLarge says which limit is exceeded and by how much.
+// LimitError says which limit a write would exceed. It is an ErrTooLarge, or an
+// ErrQuotaExceeded if the limit is one of the whole store.
+type LimitError struct {
+	// What is limited: "variables of the session".
+	What string
+	// Use is what it would have been, and Limit what is allowed: bytes, or the
+	// number of things.
+	Use, Limit int64
+	number     bool
+	quota      bool
+}
+
+func (e *LimitError) Error() string {
+	unit, sentinel, remedy := "bytes", ErrTooLarge, ""
+	if e.number {
+		unit = "of them"
+	}
+	if e.quota {
+		sentinel, remedy = ErrQuotaExceeded, "; delete some sessions, or raise the limit"
+	}
+	return fmt.Sprintf("%v: %s: %d %s, where %d are allowed%s", sentinel, e.What, e.Use, unit, e.Limit, remedy)
+}
+
+// Is makes errors.Is(err, ErrTooLarge) or ErrQuotaExceeded true.
+func (e *LimitError) Is(target error) bool {
+	if e.quota {
+		return target == ErrQuotaExceeded
+	}
+	return target == ErrTooLarge
+}
+
+// tooLarge says which limit is exceeded.
 func tooLarge(what string, size, limit int64) error {
-	return fmt.Errorf("%w: %s: %d bytes, %d more than allowed", ErrTooLarge, what, size, size-limit)
+	return &LimitError{What: what, Use: size, Limit: limit}
 }

@@ -187,6 +187,9 @@ type Stats struct {
 	Sessions int
 	// MaxSessions is the quota, negative for none.
 	MaxSessions int
+	// Bytes is what the variables and programs of live sessions hold, and
+	// MaxBytes how much they may, 0 for no limit.
+	Bytes, MaxBytes int64
 	// Created, Deleted, Expired and Sweeps count what this store has done
 	// since it was opened.
 	Created uint64
@@ -199,7 +202,14 @@ type Stats struct {
 func (st *Store) Stats(ctx context.Context) (Stats, error) {
 	var stats Stats
 	err := st.do(ctx, OpStats, "", func(ctx context.Context) error {
-		n, err := st.count(ctx, ListOptions{})
+		now, n, bytes := time.Now().UnixMilli(), 0, int64(0)
+		err := st.scan(ctx, "", lastKeeper, func(rec *driver.Record) error {
+			if s, err := headOf(rec); err == nil && !s.expired(now) {
+				n++
+				bytes += s.Size().bytes()
+			}
+			return nil
+		})
 		if err != nil {
 			return err
 		}
@@ -207,6 +217,8 @@ func (st *Store) Stats(ctx context.Context) (Stats, error) {
 			Driver:      st.info.Name,
 			Sessions:    n,
 			MaxSessions: st.opts.MaxSessions,
+			Bytes:       bytes,
+			MaxBytes:    st.usage.limit,
 			Created:     st.stats.created.Load(),
 			Deleted:     st.stats.deleted.Load(),
 			Expired:     st.stats.expired.Load(),

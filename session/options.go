@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -26,7 +27,8 @@ type Options struct {
 	// warns in the log; default 0.8.
 	WarnThreshold float64
 	// MaxVars is the largest sum of the bytes of keys and values of one
-	// session's variables; default what fits into a record of the driver.
+	// session's variables; default 16 MiB. The driver's limit of a record holds
+	// besides.
 	MaxVars int
 	// CallRetention is how long the ids of calls are kept, and with them the
 	// answers that a repetition gets; default 24 hours. They go with their
@@ -36,6 +38,14 @@ type Options struct {
 	// of the 16 records that keep those of calls without a session; default
 	// 4 MiB, at least 4 KiB. Answers make room first, then the oldest ids.
 	MaxCallBytes int
+	// MaxPrograms is the largest number of programs of one session, default
+	// 1000, and MaxProgramBytes that of their bytes, default 1 GiB.
+	MaxPrograms     int
+	MaxProgramBytes int64
+	// MaxBytes is the largest sum of the bytes of all sessions' variables and
+	// programs; default 16 GiB, 1 GiB for a driver that is not durable, and
+	// negative for no limit.
+	MaxBytes int64
 	// OperationTimeout bounds an operation whose context has no deadline;
 	// default 5 seconds. Programs are bounded per chunk, lists per page.
 	OperationTimeout time.Duration
@@ -54,6 +64,12 @@ const (
 	DefaultOperationTimeout = 5 * time.Second
 	DefaultCallRetention    = 24 * time.Hour
 	DefaultMaxCallBytes     = 4 << 20
+
+	DefaultMaxVars          = 16 << 20
+	DefaultMaxPrograms      = 1000
+	DefaultMaxProgramBytes  = 1 << 30
+	DefaultMaxBytes         = 16 << 30
+	DefaultMaxBytesInMemory = 1 << 30
 )
 
 const minCallBytes = 4 << 10
@@ -87,6 +103,9 @@ func (o *Options) withDefaults() (Options, error) {
 	if opts.MaxCallBytes == 0 {
 		opts.MaxCallBytes = DefaultMaxCallBytes
 	}
+	opts.MaxVars = cmp.Or(opts.MaxVars, DefaultMaxVars)
+	opts.MaxPrograms = cmp.Or(opts.MaxPrograms, DefaultMaxPrograms)
+	opts.MaxProgramBytes = cmp.Or(opts.MaxProgramBytes, DefaultMaxProgramBytes)
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -95,8 +114,8 @@ func (o *Options) withDefaults() (Options, error) {
 		return opts, &InvalidError{"default TTL", "must be between 0 and 10 years"}
 	case opts.WarnThreshold < 0 || opts.WarnThreshold > 1:
 		return opts, &InvalidError{"warn threshold", "must be between 0 and 1"}
-	case opts.MaxVars < 0:
-		return opts, &InvalidError{"limit of variables", "must not be negative"}
+	case opts.MaxVars < 0 || opts.MaxPrograms < 0 || opts.MaxProgramBytes < 0:
+		return opts, &InvalidError{"limit of variables or programs", "must not be negative"}
 	case opts.CallRetention < 0 || opts.CallRetention > MaxTTL:
 		return opts, &InvalidError{"retention of call ids", "must be between 0, which is 24 hours, and 10 years"}
 	case opts.MaxCallBytes < minCallBytes:

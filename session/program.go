@@ -104,7 +104,7 @@ func (st *Store) PutProgram(ctx context.Context, id, name string, r io.Reader, o
 			timer.stop()
 		}
 		if err == nil || errors.Is(err, ErrUnknown) {
-			p.kept = true
+			p.keep()
 		}
 		if err != nil {
 			return errors.Join(err, p.discard())

@@ -140,7 +140,12 @@ func (st *Store) store(ctx context.Context, d *Draft, now int64, op OpID) (*Sess
 	if d.moved {
 		st.holds.move(d.id)
 	}
+	more := d.head.varsBytes + d.head.programBytes - d.before.bytes()
+	if err := st.usage.begin(ctx, more); err != nil {
+		return nil, err
+	}
 	rev, err := st.apply(ctx, d.id, &d.batch)
+	st.usage.end(more, err)
 	if err != nil {
 		return nil, err
 	}

@@ -33,6 +33,9 @@ type StagedProgram struct {
 	stored int64 // chunks
 	sealed bool
 	err    error
+	// staged is the room that is taken until the program is committed or given
+	// up.
+	staged int64
 	// kept says that a record names, or may name, the chunks.
 	kept bool
 }
@@ -126,6 +129,10 @@ func (p *StagedProgram) write(b []byte) (n int, err error) {
 func (p *StagedProgram) flush() error {
 	ctx, timer := bound(p.ctx, p.st.opts.OperationTimeout)
 	defer timer.stop()
+	if err := p.st.usage.stage(ctx, int64(len(p.buf)-envelopeSize)); err != nil {
+		return err
+	}
+	p.staged += int64(len(p.buf) - envelopeSize)
 	key := p.program.upload.item(p.stored)
 	sealEnvelope(p.buf, bind(p.id).item(key))
 	batch := &driver.Batch{Put: []driver.Item{{Key: key, Data: p.buf}}, Op: NewOperation()}
@@ -215,6 +222,7 @@ func (p *StagedProgram) discard() error {
 	if p.kept {
 		return nil
 	}
+	p.unstage()
 	if p.err == nil {
 		p.err = &InvalidError{p.part, "was aborted"}
 	}
@@ -231,6 +239,17 @@ func (p *StagedProgram) discard() error {
 	}
 	p.stored = 0
 	return nil
+}
+
+// keep notes that a record names the program, or may name it.
+func (p *StagedProgram) keep() {
+	p.kept = true
+	p.unstage()
+}
+
+func (p *StagedProgram) unstage() {
+	p.st.usage.staged.Add(-p.staged)
+	p.staged = 0
 }
 
 // enter puts the program into the table of the draft.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,10 +18,9 @@ type Store struct {
 	info driver.Info
 	opts Options
 	log  *slog.Logger
-	// maxVars is the limit of one session's variables.
-	maxVars int64
 
 	quota   quota
+	usage   usage
 	holds   holds
 	sweeper sweeper
 
@@ -50,10 +48,8 @@ func New(drv driver.Store, options *Options) (*Store, error) {
 	}
 	st := &Store{drv: drv, info: describe(drv), opts: opts, stopped: make(chan struct{})}
 	st.log = opts.Logger.With("store", st.info.Name)
-	if st.maxVars = int64(opts.MaxVars); st.maxVars == 0 {
-		st.maxVars = math.MaxInt64 // the driver's limits hold in any case
-	}
 	st.quota.init(st)
+	st.usage.init(st)
 	st.sweeper.init()
 	ctx, stop := context.WithCancel(context.Background())
 	st.stop = stop
@@ -235,9 +231,14 @@ func (st *Store) fits(d *Draft) error {
 		size += len(d.base.rec.Body)
 	}
 	limits := st.info.Limits
-	switch {
-	case d.head.varsBytes > st.maxVars:
-		return tooLarge("variables", d.head.varsBytes, st.maxVars)
+	before := &d.before // a limit that was lowered holds for what grows
+	switch bounds := &st.opts; {
+	case d.head.varsBytes > int64(bounds.MaxVars) && d.head.varsBytes > before.VarsBytes:
+		return tooLarge("variables of the session", d.head.varsBytes, int64(bounds.MaxVars))
+	case d.head.programs > int64(bounds.MaxPrograms) && int(d.head.programs) > before.Programs:
+		return &LimitError{What: "programs of the session", Use: d.head.programs, Limit: int64(bounds.MaxPrograms), number: true}
+	case d.head.programBytes > bounds.MaxProgramBytes && d.head.programBytes > before.ProgramBytes:
+		return tooLarge("programs of the session", d.head.programBytes, bounds.MaxProgramBytes)
 	case len(d.batch.Head) > limits.Head:
 		return tooLarge("head of the session", int64(len(d.batch.Head)), int64(limits.Head))
 	case size > limits.Record:

@@ -460,7 +460,7 @@ func TestTooLarge(t *testing.T) {
 	create(t, st, "s", nil)
 	value := `"` + strings.Repeat("x", 1000) + `"`
 	_, err := st.Patch(t.Context(), "s", session.Patch{Set: vars("k", value)})
-	if !errors.Is(err, session.ErrTooLarge) || !strings.Contains(err.Error(), "variables: 1003 bytes, 3 more than allowed") {
+	if !errors.Is(err, session.ErrTooLarge) || !strings.Contains(err.Error(), "variables of the session: 1003 bytes, where 1000 are allowed") {
 		t.Errorf("variables: %v", err)
 	}
 	labels := make(map[string]string)

@@ -193,7 +193,7 @@ func (st *Store) drop(ctx context.Context, s *Session) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	_, err = st.apply(ctx, t.id, t.removal(st))
+	err = t.remove(ctx, st)
 	switch {
 	case errors.Is(err, ErrConflict), errors.Is(err, ErrUnknown):
 		// Somebody else has changed or removed it; or the next sweep will see.

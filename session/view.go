@@ -288,6 +288,10 @@ type Size struct {
 // Size says how much the session holds. Views of heads know it, too.
 func (s *Session) Size() Size {
 	h := s.head()
+	return h.size()
+}
+
+func (h *head) size() Size {
 	return Size{VarsBytes: h.varsBytes, Programs: int(h.programs), ProgramBytes: h.programBytes}
 }
 

@@ -1447,14 +1447,18 @@ func (*StoreStatsRequest) Descriptor() ([]byte, []int) {
 }
 
 type StoreStatsResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Driver        string                 `protobuf:"bytes,1,opt,name=driver,proto3" json:"driver,omitempty"`
-	Sessions      int64                  `protobuf:"varint,2,opt,name=sessions,proto3" json:"sessions,omitempty"`
-	MaxSessions   int64                  `protobuf:"varint,3,opt,name=max_sessions,json=maxSessions,proto3" json:"max_sessions,omitempty"`
-	Created       uint64                 `protobuf:"varint,4,opt,name=created,proto3" json:"created,omitempty"`
-	Deleted       uint64                 `protobuf:"varint,5,opt,name=deleted,proto3" json:"deleted,omitempty"`
-	Expired       uint64                 `protobuf:"varint,6,opt,name=expired,proto3" json:"expired,omitempty"`
-	Sweeps        uint64                 `protobuf:"varint,7,opt,name=sweeps,proto3" json:"sweeps,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Driver      string                 `protobuf:"bytes,1,opt,name=driver,proto3" json:"driver,omitempty"`
+	Sessions    int64                  `protobuf:"varint,2,opt,name=sessions,proto3" json:"sessions,omitempty"`
+	MaxSessions int64                  `protobuf:"varint,3,opt,name=max_sessions,json=maxSessions,proto3" json:"max_sessions,omitempty"`
+	Created     uint64                 `protobuf:"varint,4,opt,name=created,proto3" json:"created,omitempty"`
+	Deleted     uint64                 `protobuf:"varint,5,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	Expired     uint64                 `protobuf:"varint,6,opt,name=expired,proto3" json:"expired,omitempty"`
+	Sweeps      uint64                 `protobuf:"varint,7,opt,name=sweeps,proto3" json:"sweeps,omitempty"`
+	// What the variables and programs of all sessions hold, and how much they
+	// may; 0 is no limit.
+	Bytes         int64 `protobuf:"varint,8,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	MaxBytes      int64 `protobuf:"varint,9,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1534,6 +1538,20 @@ func (x *StoreStatsResponse) GetExpired() uint64 {
 func (x *StoreStatsResponse) GetSweeps() uint64 {
 	if x != nil {
 		return x.Sweeps
+	}
+	return 0
+}
+
+func (x *StoreStatsResponse) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *StoreStatsResponse) GetMaxBytes() int64 {
+	if x != nil {
+		return x.MaxBytes
 	}
 	return 0
 }
@@ -2177,7 +2195,7 @@ const file_snakepit_v1_session_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"-\n" +
 	"\x15CountSessionsResponse\x12\x14\n" +
 	"\x05count\x18\x01 \x01(\x03R\x05count\"\x13\n" +
-	"\x11StoreStatsRequest\"\xd1\x01\n" +
+	"\x11StoreStatsRequest\"\x84\x02\n" +
 	"\x12StoreStatsResponse\x12\x16\n" +
 	"\x06driver\x18\x01 \x01(\tR\x06driver\x12\x1a\n" +
 	"\bsessions\x18\x02 \x01(\x03R\bsessions\x12!\n" +
@@ -2185,7 +2203,9 @@ const file_snakepit_v1_session_proto_rawDesc = "" +
 	"\acreated\x18\x04 \x01(\x04R\acreated\x12\x18\n" +
 	"\adeleted\x18\x05 \x01(\x04R\adeleted\x12\x18\n" +
 	"\aexpired\x18\x06 \x01(\x04R\aexpired\x12\x16\n" +
-	"\x06sweeps\x18\a \x01(\x04R\x06sweeps\"\xc9\x01\n" +
+	"\x06sweeps\x18\a \x01(\x04R\x06sweeps\x12\x14\n" +
+	"\x05bytes\x18\b \x01(\x03R\x05bytes\x12\x1b\n" +
+	"\tmax_bytes\x18\t \x01(\x03R\bmaxBytes\"\xc9\x01\n" +
 	"\x11PutProgramRequest\x12<\n" +
 	"\x05start\x18\x01 \x01(\v2$.snakepit.v1.PutProgramRequest.StartH\x00R\x05start\x12\x14\n" +
 	"\x04data\x18\x02 \x01(\fH\x00R\x04data\x1aX\n" +
