@@ -18,6 +18,12 @@
 // Two sessions whose calls call into each other wait for each other until their
 // contexts end.
 //
+// A call that was given an id is recorded with its commit, also if it changed
+// nothing, and a repetition gets its answer without running. Of one id one call
+// runs at a time; across processes the commit, which requires that none of the
+// id is recorded, lets one of them through. A call without a session is recorded
+// when it has run.
+//
 // A call that raises, is cancelled, or loses its worker commits nothing. A call
 // that ran but whose state could not be committed ends with a
 // *StateNotCommittedError, and the copy of the state in the worker is dropped.

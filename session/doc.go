@@ -28,6 +28,15 @@
 // 16 of which every record keeps; only if that cannot answer the caller gets
 // ErrUnknown: it may or may not have been made.
 //
+// # Calls with an id
+//
+// A commit can record a call that was given an id, with its answer, and then
+// requires that none of that id is recorded: its effect on the session happens
+// once. FindCall finds it, CloseCall rules it out. Ids are kept for
+// Options.CallRetention within Options.MaxCallBytes a session, apart from the
+// 16 operation ids, and go with their session; KeepCall records calls that have
+// none. See calllog.go.
+//
 // # Expiry
 //
 // Every write stores the deadline now + TTL + TTL/10. Reading with Get counts
