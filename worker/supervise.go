@@ -188,6 +188,9 @@ func (p *Pool) activity(w *instance) (calls uint64, busy bool) {
 func (p *Pool) verdict(w *instance) Cause {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if w.verdict == "" { // its place has taken leave of it already
+		return CauseExited
+	}
 	return w.verdict
 }
 
