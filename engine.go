@@ -18,26 +18,18 @@ import (
 	"github.com/snakepit-go/snakepit/worker"
 )
 
-// closeTimeout bounds Close: draining, stopping workers, closing the store.
-const closeTimeout = 30 * time.Second
-
 // Engine runs tools in its pools and keeps their sessions.
 type Engine struct {
 	sessions *session.Store
 	executor *execution.Executor
 	pools    []*pool
-	stop     lifecycle.Stack
+	calls    *running
 	failures *failureLog
 
-	closeOnce sync.Once
-	closeErr  error
-
-	mu sync.Mutex // guards the fields below
-	// draining refuses new calls; running counts those let in before, in
-	// whatever they wait for. idle is closed when there are none left.
-	draining bool
-	running  int
-	idle     chan struct{}
+	parts    lifecycle.Stack // what Stop stops
+	stopOnce sync.Once
+	stopped  chan struct{} // closed when stopErr is set
+	stopErr  error
 }
 
 // pool is a worker pool with what the engine needs beside it.
@@ -49,17 +41,23 @@ type pool struct {
 
 // Open starts an engine. It returns when every pool has a worker that is ready;
 // if one cannot be started, everything is stopped again and the error says why,
-// with the traceback if the tools did not load.
+// with the traceback if the tools did not load. The store is closed then too,
+// whatever went wrong.
 func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
+		if cfg.Store != nil {
+			err = errors.Join(err, cfg.Store.Close())
+		}
 		return nil, fmt.Errorf("open engine: %w", err)
 	}
-	e := &Engine{failures: &failureLog{cfg.Logger, cfg.LogTracebacks}, idle: make(chan struct{})}
+	e := &Engine{
+		calls:    newRunning(),
+		failures: &failureLog{cfg.Logger, cfg.LogTracebacks},
+		stopped:  make(chan struct{}),
+	}
 	if err := e.open(ctx, cfg); err != nil {
-		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-		defer cancel()
-		return nil, fmt.Errorf("open engine: %w", errors.Join(err, e.stop.Stop(stopCtx)))
+		return nil, fmt.Errorf("open engine: %w", errors.Join(err, e.Close()))
 	}
 	return e, nil
 }
@@ -80,10 +78,10 @@ func (e *Engine) open(ctx context.Context, cfg Config) error {
 		return errors.Join(err, store.Close())
 	}
 	e.sessions = sessions
-	e.stop.Push("session store", func(context.Context) error { return sessions.Close() })
+	e.parts.Push("session store", func(context.Context) error { return sessions.Close() })
 
 	python := newPython(cfg)
-	e.stop.Push("worker processes", func(context.Context) error { return python.close() })
+	e.parts.Push("worker processes", func(context.Context) error { return python.close() })
 	workerPools := make([]*worker.Pool, len(cfg.Pools))
 	for i, config := range cfg.Pools {
 		p := &pool{config: config, transport: "custom"}
@@ -121,11 +119,8 @@ func (e *Engine) open(ctx context.Context, cfg Config) error {
 		Logger:    cfg.Logger,
 	})
 	executor.Store(e.executor)
-	// Pools end their calls first; what those commit must find the store open.
-	e.stop.Push("calls", e.Drain)
-	e.stop.Push("pools", func(ctx context.Context) error {
-		return e.eachPool(func(p *pool) error { return p.Stop(ctx) })
-	})
+	e.parts.Push("pools", e.stopPools)
+	e.parts.Push("calls", e.endCalls)
 	if err := e.eachPool(func(p *pool) error { return p.Start(ctx) }); err != nil {
 		return err
 	}
@@ -269,10 +264,11 @@ func (e *Engine) execute(ctx context.Context, sessionID, tool string, args any, 
 	if err != nil {
 		return nil, err
 	}
-	if ctx, err = e.enter(ctx); err != nil {
+	ctx, call, err := e.calls.enter(ctx)
+	if err != nil {
 		return nil, fmt.Errorf("execute %s: %w", tool, err)
 	}
-	defer e.leave()
+	defer e.calls.leave(call)
 	encoded, attachments, err := encodeArgs(args, o.attachments)
 	if err != nil {
 		return nil, fmt.Errorf("execute %s: %w", tool, err)
@@ -304,6 +300,10 @@ func (e *Engine) execute(ctx context.Context, sessionID, tool string, args any, 
 		},
 	})
 	if err != nil {
+		// Not every part that a call waits in tells why its context ended.
+		if cause := context.Cause(ctx); errors.Is(err, context.Canceled) && errors.Is(cause, worker.ErrStopped) {
+			err = fmt.Errorf("%w: %w", cause, err)
+		}
 		return nil, fmt.Errorf("execute %s: %w", tool, err)
 	}
 	result := &Result{Value: res.Value, Attachments: res.Attachments, Worker: res.Worker, Overwritten: res.Overwritten, Repeated: res.Repeated}
@@ -357,74 +357,6 @@ func (e *Engine) CloseCall(ctx context.Context, sessionID, callID string) (*Call
 
 // Sessions returns the session store, for everything but calls.
 func (e *Engine) Sessions() *session.Store { return e.sessions }
-
-// Drain makes new calls fail with worker.ErrDraining and returns when those let
-// in before have ended, or ctx has. There is no way back.
-func (e *Engine) Drain(ctx context.Context) error {
-	e.refuseCalls()
-	select {
-	case <-e.idle:
-		return nil
-	case <-ctx.Done():
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		return fmt.Errorf("drain engine: %d calls still run: %w", e.running, context.Cause(ctx))
-	}
-}
-
-func (e *Engine) refuseCalls() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.draining {
-		return
-	}
-	e.draining = true
-	if e.running == 0 {
-		close(e.idle)
-	}
-}
-
-// insideCall marks the context of a call, for the calls that host tools make.
-type insideCall struct{}
-
-// enter lets a call in, unless the engine drains and the call is not part of
-// one that was let in before; leave must follow.
-func (e *Engine) enter(ctx context.Context) (context.Context, error) {
-	nested := ctx.Value(insideCall{}) != nil
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	// The call that the context is of may have ended.
-	if e.draining && (!nested || e.running == 0) {
-		return ctx, worker.ErrDraining
-	}
-	e.running++
-	if nested {
-		return ctx, nil
-	}
-	return context.WithValue(ctx, insideCall{}, true), nil
-}
-
-func (e *Engine) leave() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.running--; e.running == 0 && e.draining {
-		close(e.idle)
-	}
-}
-
-// Close stops the workers, letting running calls end as far as their pools'
-// StopGrace allows, and closes the store. A second Close returns the same.
-func (e *Engine) Close() error {
-	e.closeOnce.Do(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-		defer cancel()
-		e.refuseCalls()
-		if err := e.stop.Stop(ctx); err != nil {
-			e.closeErr = fmt.Errorf("close engine: %w", err)
-		}
-	})
-	return e.closeErr
-}
 
 func (e *Engine) pool(name string) (*pool, error) {
 	if name == "" {

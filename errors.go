@@ -27,6 +27,10 @@ var (
 	ErrQueueTimeout = worker.ErrQueueTimeout
 	// ErrDraining: the engine is being stopped and takes no new calls.
 	ErrDraining = worker.ErrDraining
+	// ErrClosed: the engine has been stopped.
+	ErrClosed = worker.ErrClosed
+	// ErrStopped: the call ran when the engine was stopped, and was cancelled.
+	ErrStopped = worker.ErrStopped
 	// ErrWorkerCrashed matches every *CrashError.
 	ErrWorkerCrashed = worker.ErrWorkerCrashed
 

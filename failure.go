@@ -76,6 +76,7 @@ var failureKinds = []struct {
 	{execution.ErrStateNotCommitted, "state_not_committed", slog.LevelError},
 	{worker.ErrWorkerCrashed, "worker_crashed", slog.LevelError},
 	{worker.ErrDraining, "stopping", slog.LevelInfo},
+	{worker.ErrStopped, "stopping", slog.LevelInfo},
 	{worker.ErrClosed, "stopping", slog.LevelInfo},
 	{session.ErrClosed, "stopping", slog.LevelInfo},
 	{session.ErrUnknown, "store_failed", slog.LevelError},

@@ -11,7 +11,7 @@
 //
 // Start takes the address, opens the session store, starts the pools and answers requests, in this order; if a step
 // fails, those before it are undone. Stop runs the other way: readiness ends, new calls are refused and running ones have
-// the drain timeout to end, the server closes its connections, the workers are stopped, the store is closed.
+// the drain timeout to end, after which they are cancelled, the server closes its connections, the workers are stopped, the store is closed.
 //
 // # Concurrency and failure
 //
@@ -47,8 +47,8 @@ import (
 const (
 	// answerTimeout is how long answers may take to reach their clients after the calls have ended.
 	answerTimeout = 2 * time.Second
-	// closeTimeout is what Run allows beyond the drain timeout.
-	closeTimeout = 30 * time.Second
+	// undoTimeout bounds what a failed start undoes.
+	undoTimeout = 30 * time.Second
 	// logTimeout is how long the end of the log may take to reach its reader.
 	logTimeout = time.Second
 )
@@ -109,9 +109,14 @@ func (a *App) Run(ctx context.Context) error {
 		return err
 	}
 	failed := a.Wait(ctx)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.config.Shutdown.DrainTimeout+closeTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.stopTimeout())
 	defer cancel()
 	return errors.Join(failed, a.Stop(ctx))
+}
+
+// stopTimeout is what the steps of Stop may take together.
+func (a *App) stopTimeout() time.Duration {
+	return a.config.Shutdown.DrainTimeout + 2*answerTimeout + a.engine.CloseTimeout() + logTimeout
 }
 
 // Start returns when the daemon answers requests and every pool has a worker that is ready. If it cannot, nothing is
@@ -121,7 +126,7 @@ func (a *App) Start(ctx context.Context) error {
 		return errors.New("start: the daemon has been started before; make another one")
 	}
 	if err := a.start(ctx); err != nil {
-		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 		defer cancel()
 		err = errors.Join(err, a.stack.Stop(undo))
 		a.flushLog()
@@ -197,7 +202,7 @@ func (a *App) openEngine(ctx context.Context, registry prometheus.Registerer) er
 	if a.engine, err = snakepit.Open(ctx, c); err != nil {
 		return err
 	}
-	a.stack.Push("engine", func(context.Context) error { return a.engine.Close() })
+	a.stack.Push("engine", a.engine.Stop)
 	return nil
 }
 
@@ -226,9 +231,6 @@ func (a *App) serve(metrics http.Handler, connections int) {
 	a.stack.Push("server", func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 		defer cancel()
-		if drained != nil {
-			cancel() // the calls that are left have had their time
-		}
 		err := srv.Shutdown(ctx)
 		<-ended
 		if drained != nil {

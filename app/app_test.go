@@ -330,10 +330,10 @@ func TestStopsAfterTheDrainTimeout(t *testing.T) {
 	a := start(t, c, app.Options{})
 	_, ended := blocked(t, connect(t, a))
 	err := a.Stop(t.Context())
-	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "1 calls still run") {
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "1 calls still ran") {
 		t.Errorf("stop: %v", err)
 	}
-	if err := <-ended; !errors.Is(err, worker.ErrCanceled) || !strings.Contains(err.Error(), "the server shuts down") {
+	if err := <-ended; !errors.Is(err, worker.ErrStopped) {
 		t.Errorf("the call that ran too long: %v", err)
 	}
 }
@@ -352,7 +352,7 @@ func TestStopInAHurry(t *testing.T) {
 	if err := <-stopped; !errors.Is(err, context.Canceled) {
 		t.Errorf("stop: %v", err)
 	}
-	if err := <-ended; !errors.Is(err, worker.ErrCanceled) {
+	if err := <-ended; !errors.Is(err, worker.ErrStopped) {
 		t.Errorf("the call that was cut off: %v", err)
 	}
 	if err := a.Engine().Close(); err != nil && !errors.Is(err, context.Canceled) { // waits for what was left behind

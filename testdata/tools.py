@@ -269,3 +269,38 @@ def sum_up(session):
 @tool
 def die() -> None:
     os._exit(1)
+
+
+@tool
+def tidy(path: str, seconds: float, session=None):
+    """Runs until it is cancelled, and then takes that long to tidy up."""
+    if session is not None:
+        session.vars["begun"] = True
+    Path(path + ".running").touch()
+    try:
+        while True:
+            time.sleep(0.005)
+    finally:
+        time.sleep(seconds)
+        Path(path + ".tidied").touch()
+
+
+@tool
+async def atidy(path: str, seconds: float):
+    Path(path + ".running").touch()
+    try:
+        await asyncio.sleep(3600)
+    finally:
+        await asyncio.sleep(seconds)
+        Path(path + ".tidied").touch()
+
+
+@tool
+def stidy(path: str, seconds: float):
+    Path(path + ".running").touch()
+    try:
+        while True:
+            yield 1
+    finally:
+        time.sleep(seconds)
+        Path(path + ".tidied").touch()

@@ -47,8 +47,12 @@ var (
 	ErrWorkerGone = errors.New("worker gone")
 	// ErrDraining: the pool takes no new calls.
 	ErrDraining = errors.New("draining")
-	// ErrClosed: the pool was stopped.
+	// ErrClosed: the pool was stopped before the call.
 	ErrClosed = errors.New("closed")
+	// ErrStopped: the call was cancelled because those who run the pool stop
+	// it. The tool may have run; what it changed in its session is not
+	// committed.
+	ErrStopped = errors.New("cancelled because the pool is being stopped")
 )
 
 // ToolError is an exception of a tool, or the refusal of its arguments or of

@@ -172,7 +172,7 @@ func outcome(err error) string {
 		return "refused"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "deadline"
-	case errors.Is(err, context.Canceled), errors.Is(err, ErrCanceled):
+	case errors.Is(err, context.Canceled), errors.Is(err, ErrCanceled), errors.Is(err, ErrStopped):
 		return "canceled"
 	case errors.Is(err, ErrWorkerCrashed):
 		return "crashed"

@@ -86,6 +86,10 @@ func NewPool(opts PoolOptions) (*Pool, error) {
 	return p, nil
 }
 
+// Grace is how long cancelled calls and then workers may take to end before
+// they are killed: CancelGrace and StopGrace.
+func (p *Pool) Grace() time.Duration { return p.opts.CancelGrace + p.opts.StopGrace }
+
 // Name is the name of the pool.
 func (p *Pool) Name() string { return p.opts.Name }
 

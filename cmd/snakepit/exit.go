@@ -54,7 +54,7 @@ var exitCodes = []struct {
 		[]error{
 			session.ErrUnavailable, session.ErrClosed, client.ErrOverloaded,
 			worker.ErrNoWorkers, worker.ErrSaturated, worker.ErrQueueTimeout, worker.ErrWorkerBusy, worker.ErrWorkerGone,
-			worker.ErrDraining, worker.ErrClosed, worker.ErrCanceled, execution.ErrSessionWorkerGone,
+			worker.ErrDraining, worker.ErrClosed, worker.ErrStopped, worker.ErrCanceled, execution.ErrSessionWorkerGone,
 			context.DeadlineExceeded, context.Canceled,
 		}},
 	{exitInterrupted, "interrupted by a signal", nil},

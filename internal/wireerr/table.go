@@ -62,6 +62,7 @@ var Table = []Row{
 	{worker.ErrWorkerBusy, "worker_busy", connect.CodeUnavailable, true},
 	{worker.ErrWorkerGone, "worker_gone", connect.CodeUnavailable, true},
 	{worker.ErrDraining, "draining", connect.CodeUnavailable, true},
+	{worker.ErrStopped, "stopped", connect.CodeAborted, false},
 	{worker.ErrClosed, "pool_closed", connect.CodeUnavailable, false},
 
 	{session.ErrUpdateFailed, "update_failed", connect.CodeAborted, false},

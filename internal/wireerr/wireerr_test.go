@@ -61,6 +61,7 @@ var sentinels = map[string]error{
 	"execution.ErrCallIDReused":      execution.ErrCallIDReused,
 	"execution.ErrCallClosed":        execution.ErrCallClosed,
 	"execution.ErrAnswerNotKept":     execution.ErrAnswerNotKept,
+	"worker.ErrStopped":              worker.ErrStopped,
 	"execution.ErrStateNotCommitted": execution.ErrStateNotCommitted,
 	"execution.ErrSessionWorkerGone": execution.ErrSessionWorkerGone,
 	"execution.ErrPoolNotFound":      execution.ErrPoolNotFound,
