@@ -211,6 +211,7 @@ func (a *App) serve(metrics http.Handler, connections int) {
 		Engine:  a.engine,
 		Health:  a.health.Handler(),
 		Metrics: metrics,
+		Ready:   func(ctx context.Context) bool { return a.health.Ready(ctx).Ready },
 		Logger:  a.log,
 
 		MaxRequest:     int(a.config.Limits.RequestBytes),

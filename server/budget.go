@@ -53,6 +53,7 @@ type share struct {
 	announce int64 // bytes the client has said will come, until they are paid
 	settled  int64 // bytes of the message that is worked on
 	arrived  int64 // bytes that have come for the next message
+	free     bool  // the bytes pass through and are not kept
 }
 
 type shareKey struct{}
@@ -72,7 +73,7 @@ func (b *budget) open(r *http.Request) *share {
 func (s *share) pay(ctx context.Context, n int) error {
 	s.arrived += int64(n)
 	need := s.settled + min(max(s.arrived, s.announce)*s.factor, s.budget.largest)
-	if need <= s.held {
+	if need <= s.held || s.free {
 		return nil
 	}
 	if s.announce == 0 && need > 64<<10 {

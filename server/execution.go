@@ -38,19 +38,24 @@ func (s *executionService) Execute(ctx context.Context, req *connect.Request[sna
 }
 
 func (s *executionService) Stream(ctx context.Context, req *connect.Request[snakepitv1.StreamRequest], stream *connect.ServerStream[snakepitv1.StreamResponse]) error {
-	inv, args, opts, err := invocation(req.Msg.GetInvocation(), req.Header())
+	return s.stream(ctx, req.Msg.GetInvocation(), req.Header(), stream.Send)
+}
+
+// stream runs a streaming call, and gives what it yields to send.
+func (s *executionService) stream(ctx context.Context, invoked *snakepitv1.Invocation, header http.Header, send func(*snakepitv1.StreamResponse) error) error {
+	inv, args, opts, err := invocation(invoked, header)
 	if err != nil {
 		return err
 	}
 	res, err := s.engine.StreamFunc(ctx, inv.GetSession(), inv.GetTool(), args, func(c *snakepit.Chunk) error {
-		return stream.Send(&snakepitv1.StreamResponse{Event: &snakepitv1.StreamResponse_Chunk_{
+		return send(&snakepitv1.StreamResponse{Event: &snakepitv1.StreamResponse_Chunk_{
 			Chunk: &snakepitv1.StreamResponse_Chunk{Value: c.Value, Attachments: c.Attachments},
 		}})
 	}, opts...)
 	if err != nil {
 		return callError{err}
 	}
-	return stream.Send(&snakepitv1.StreamResponse{Event: &snakepitv1.StreamResponse_Done{Done: resultMessage(res)}})
+	return send(&snakepitv1.StreamResponse{Event: &snakepitv1.StreamResponse_Done{Done: resultMessage(res)}})
 }
 
 // GetCall implements snakepitv1connect.ExecutionServiceHandler.

@@ -1,10 +1,12 @@
 package server
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"net/http"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/encoding/protojson"
 )
 
 // failure is the JSON of an error, as the Connect protocol has it.
@@ -28,6 +30,19 @@ func (f failure) text() []byte {
 		return f.text()
 	}
 	return text
+}
+
+// failureOf is the JSON of an error with its details.
+func failureOf(wire *connect.Error) failure {
+	f := failure{Code: wire.Code().String(), Message: wire.Message()}
+	for _, d := range wire.Details() {
+		detail := failureDetail{Type: d.Type(), Value: base64.RawStdEncoding.EncodeToString(d.Bytes())}
+		if value, err := d.Value(); err == nil {
+			detail.Debug, _ = protojson.Marshal(value) // left out if it has no JSON
+		}
+		f.Details = append(f.Details, detail)
+	}
+	return f
 }
 
 // refuse answers a request that no handler gets to see.

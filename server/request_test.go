@@ -186,7 +186,7 @@ func TestOtherPaths(t *testing.T) {
 	})
 	for path, want := range map[string]string{
 		"/livez": "health /livez", "/readyz": "health /readyz", "/health": "health /health", "/health/sessions": "health /health/sessions",
-		"/metrics": "metrics /metrics", "/": "404 page not found\n",
+		"/metrics": "metrics /metrics",
 	} {
 		if body := r.send(t, http.MethodGet, path, "").body; body != want {
 			t.Errorf("%s answered %q, want %q", path, body, want)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"connectrpc.com/grpchealth"
 
 	"github.com/snakepit-go/snakepit"
 	"github.com/snakepit-go/snakepit/api/snakepit/v1/snakepitv1connect"
@@ -49,6 +50,9 @@ type Options struct {
 	Engine *snakepit.Engine
 	// Health serves /livez, /readyz and /health...; nil serves none of them.
 	Health http.Handler
+	// Ready says whether the server is ready, for gRPC's health service; nil
+	// serves none.
+	Ready func(context.Context) bool
 	// Metrics serves /metrics; nil serves none.
 	Metrics http.Handler
 	// MaxRequest is the largest message of a request in bytes;
@@ -105,32 +109,9 @@ func New(opts Options) *Server {
 		opts.BodyTimeout = DefaultBodyTimeout
 	}
 	logger := slog.New(correlation.NewHandler(opts.Logger.Handler()))
-	handlerOptions := []connect.HandlerOption{
-		connect.WithCodec(jsonCodec{"json"}),
-		connect.WithCodec(jsonCodec{"json; charset=utf-8"}),
-		connect.WithReadMaxBytes(opts.MaxRequest),
-		connect.WithCompressMinBytes(compressFrom),
-		connect.WithInterceptors(&interceptor{logger}),
-		connect.WithRecover(func(ctx context.Context, spec connect.Spec, _ http.Header, reason any) error {
-			logger.ErrorContext(ctx, "panic", "procedure", spec.Procedure, "reason", reason, "stack", string(debug.Stack()))
-			return errors.New("the server has a fault; its log says more")
-		}),
-	}
-	mux := http.NewServeMux()
-	mux.Handle(snakepitv1connect.NewExecutionServiceHandler(&executionService{engine: opts.Engine}, handlerOptions...))
-	mux.Handle(snakepitv1connect.NewSessionServiceHandler(&sessionService{store: opts.Engine.Sessions()}, handlerOptions...))
-	mux.Handle(snakepitv1connect.NewPoolServiceHandler(&poolService{opts.Engine}, handlerOptions...))
-	if opts.Health != nil {
-		for _, path := range []string{"/livez", "/readyz", "/health", "/health/"} {
-			mux.Handle(path, opts.Health)
-		}
-	}
-	if opts.Metrics != nil {
-		mux.Handle("/metrics", opts.Metrics)
-	}
-
+	mux := routes(opts, logger)
 	s := &Server{bodies: newBodies(opts.BodyTimeout, newBudget(opts.MaxBytesInWork, int64(opts.MaxRequest))), connections: newConnections(opts.MaxConnections)}
-	s.handler = correlate(s.bodies.watch(pages{lower(opts.AllowedHosts), lower(opts.CORSOrigins)}.restrict(mux)))
+	s.handler = correlate(s.bodies.watch(pages{lower(opts.AllowedHosts), lower(opts.CORSOrigins)}.restrict(ownProcedures().check(mux))))
 	base, cancel := context.WithCancelCause(context.Background())
 	s.cancel = cancel
 	protocols := new(http.Protocols)
@@ -149,6 +130,45 @@ func New(opts Options) *Server {
 		ErrorLog:          slog.NewLogLogger(opts.Logger.Handler(), slog.LevelDebug),
 	}
 	return s
+}
+
+// routes returns the handlers of everything that is served, by path.
+func routes(opts Options, logger *slog.Logger) *http.ServeMux {
+	log := &interceptor{logger}
+	handlerOptions := []connect.HandlerOption{
+		connect.WithCodec(jsonCodec{"json"}),
+		connect.WithCodec(jsonCodec{"json; charset=utf-8"}),
+		connect.WithReadMaxBytes(opts.MaxRequest),
+		connect.WithCompressMinBytes(compressFrom),
+		connect.WithInterceptors(log),
+		connect.WithRecover(func(ctx context.Context, spec connect.Spec, _ http.Header, reason any) error {
+			logger.ErrorContext(ctx, "panic", "procedure", spec.Procedure, "reason", reason, "stack", string(debug.Stack()))
+			return errors.New("the server has a fault; its log says more")
+		}),
+	}
+	mux := http.NewServeMux()
+	failures := connect.NewErrorWriter(handlerOptions...)
+	calls := &executionService{engine: opts.Engine}
+	path, execution := snakepitv1connect.NewExecutionServiceHandler(calls, handlerOptions...)
+	mux.Handle(path, execution)
+	mux.Handle(plainStream, &streamHandler{calls: calls, log: log, errors: failures, maxRequest: opts.MaxRequest, next: execution})
+	mux.Handle(programPath, &programHandler{store: opts.Engine.Sessions(), log: log, errors: failures})
+	mux.Handle(snakepitv1connect.NewSessionServiceHandler(&sessionService{store: opts.Engine.Sessions()}, handlerOptions...))
+	mux.Handle(snakepitv1connect.NewPoolServiceHandler(&poolService{opts.Engine}, handlerOptions...))
+	handleReflection(mux, handlerOptions...)
+	if opts.Ready != nil {
+		mux.Handle(grpchealth.NewHandler(readiness(opts.Ready), handlerOptions...))
+	}
+	mux.HandleFunc("/", notFound)
+	if opts.Health != nil {
+		for _, path := range []string{"/livez", "/readyz", "/health", "/health/"} {
+			mux.Handle(path, opts.Health)
+		}
+	}
+	if opts.Metrics != nil {
+		mux.Handle("/metrics", opts.Metrics)
+	}
+	return mux
 }
 
 // ServeHTTP implements http.Handler.
