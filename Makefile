@@ -18,11 +18,12 @@ BENCH     ?= .
 BENCHTIME ?= 1s
 CHAOS_FOR ?= 20m
 SEED      ?=
+PEERS_PYTHON ?=
 PYTHONS   ?= $(shell scripts/pythons)
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: ## Show what this is for: sessions that survive kill -9 of the worker and of the server
@@ -50,6 +51,7 @@ check: ## Everything that is checked without running: format, vet, lint, go.mod,
 	@files=$$(git ls-files -z --cached --others --exclude-standard -- '*.go' | xargs -0 ls -d 2>/dev/null | xargs gofmt -l); \
 	  test -z "$$files" || { printf 'check: not formatted, run gofmt -w on:\n%s\n' "$$files" >&2; exit 1; }
 	go vet ./...
+	cd test/peers && go vet ./... && go mod tidy -diff
 	$(LINT) run
 	go mod tidy -diff
 	go test -count=1 ./internal/archtest ./config
@@ -73,6 +75,11 @@ bench: ## All benchmarks, one package at a time, and a table of the ratios to th
 	@mkdir -p .tmp
 	go test -p 1 -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -timeout 60m $(TEST) | tee .tmp/bench.txt
 	@scripts/benchtable .tmp/bench.txt
+
+.PHONY: bench-peers
+bench-peers: ## The same Python function through gRPC, HTTP, multiprocessing and this project, as far as they are installed
+	scripts/deps require python3
+	cd test/peers && go run . $(if $(PEERS_PYTHON),-python $(PEERS_PYTHON))
 
 .PHONY: chaos
 chaos: ## The kill tests for as long as CHAOS_FOR=20m says; SEED=n repeats the faults of a run
