@@ -300,6 +300,21 @@ func TestCallsStayWithinTheirBound(t *testing.T) {
 	}
 }
 
+// TestSpaceOfAnID holds docs/api.md to what it says: 11,000 ids in 4 MiB.
+func TestSpaceOfAnID(t *testing.T) {
+	const part = 100 // of both
+	st := open(t, memstore.New(), &session.Options{MaxCallBytes: 4 << 20 / part})
+	create(t, st, "s", nil)
+	for n := range 11_000 / part {
+		if err := commitCall(t, st, "s", namedCall(fmt.Sprint(n), `"an answer, which makes room before ids do"`)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if findCall(t, st, "s", "0") == nil {
+		t.Error("the first id had to make room")
+	}
+}
+
 func TestCallsGoWithTheirSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		drv := memstore.New()

@@ -30,7 +30,7 @@ import (
 //
 // When the items take more room than they may, answers go first, the oldest
 // before the newer ones, and ids only when there are none left: an id costs
-// some three hundred bytes, and what it promises is more. The payloads are
+// some 375 bytes, and what it promises is more. The payloads are
 // protobuf messages:
 //
 //	mark  1 hash of the id, 2 operation id, 3 digest of tool and arguments,
