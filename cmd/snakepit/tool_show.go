@@ -48,7 +48,7 @@ type shownTool struct {
 	client.Tool
 	Calls struct {
 		Shell string `json:"shell"`
-		Curl  string `json:"curl"`
+		Curl  string `json:"curl,omitempty"`
 	} `json:"calls"`
 }
 
@@ -106,11 +106,13 @@ func toolRows(t *table, tool shownTool, params *parameters) {
 	t.row()
 	t.row("shell")
 	t.line("  " + tool.Calls.Shell)
-	t.row("curl")
-	t.line("  " + tool.Calls.Curl)
+	if tool.Calls.Curl != "" {
+		t.row("curl")
+		t.line("  " + tool.Calls.Curl)
+	}
 }
 
-// exampleCalls returns a call of a tool for the shell and one for curl.
+// exampleCalls returns a call of a tool for the shell, and one for curl unless the tool streams.
 func exampleCalls(server, pool string, tool client.Tool, params *parameters) (shell, curl string, err error) {
 	var attachments []string // names of the parameters whose bytes they are
 	attach := func(name string) int {
@@ -159,6 +161,9 @@ func exampleCalls(server, pool string, tool client.Tool, params *parameters) (sh
 			parts[i] = []byte(name) // base64 in JSON
 		}
 		invocation["attachments"] = parts
+	}
+	if tool.Streams {
+		return shell, "", nil // not in one line of curl
 	}
 	body, err := oneLine(map[string]any{"invocation": invocation})
 	if err != nil {
