@@ -22,6 +22,9 @@ import (
 // ErrUnsafe: somebody else could change what lies in a directory.
 var ErrUnsafe = errors.New("unsafe directory")
 
+// writeAccess is W_OK of access(2).
+const writeAccess = 2
+
 // maxLinks bounds the symbolic links of a path.
 const maxLinks = 40
 
@@ -53,14 +56,18 @@ func cachePath() []string {
 	return []string{filepath.Join(dir, "snakepit")}
 }
 
-// MakeFirst is Make for the first of several paths that serves. The error says
-// of each why it does not.
+// MakeFirst is Make for the first of several paths where files can be written,
+// which a directory that is there may not allow: its file system may be
+// read-only. The error says of each why it does not serve.
 func MakeFirst(paths []string) (string, error) {
 	var reasons []error
 	for _, path := range paths {
 		dir, err := Make(path)
 		if err == nil {
-			return dir, nil
+			if err = syscall.Access(dir, writeAccess); err == nil {
+				return dir, nil
+			}
+			err = fmt.Errorf("write to directory %s: %w", dir, err)
 		}
 		reasons = append(reasons, err)
 	}
