@@ -36,6 +36,7 @@ func (a *App) addChecks() {
 			detail := map[string]any{
 				"driver": s.Driver, "sessions": s.Sessions, "max_sessions": s.MaxSessions, "bytes": s.Bytes, "max_bytes": s.MaxBytes,
 				"created": s.Created, "deleted": s.Deleted, "expired": s.Expired, "sweeps": s.Sweeps,
+				"damaged": s.Damaged,
 			}
 			if s.MaxSessions > 0 {
 				detail["utilization"] = float64(s.Sessions) / float64(s.MaxSessions)

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"connectrpc.com/connect"
@@ -131,10 +132,16 @@ func (s *sessionService) List(ctx context.Context, req *connect.Request[snakepit
 	case size == 0:
 		size = defaultPageSize
 	}
-	page, err := s.store.List(ctx, session.ListOptions{
+	opts := session.ListOptions{
 		Prefix: req.Msg.GetIdPrefix(), Labels: req.Msg.GetLabels(), After: req.Msg.GetPageToken(), Limit: size,
-	})
-	if err != nil {
+	}
+	page, err := s.store.List(ctx, opts)
+	for unreadable(err) && page.Next != "" {
+		// One damaged session does not end the list; the store has logged it.
+		opts.After = page.Next
+		page, err = s.store.List(ctx, opts)
+	}
+	if err != nil && !unreadable(err) {
 		return nil, err
 	}
 	res := &snakepitv1.ListSessionsResponse{NextPageToken: page.Next}
@@ -142,6 +149,11 @@ func (s *sessionService) List(ctx context.Context, req *connect.Request[snakepit
 		res.Sessions = append(res.Sessions, headMessage(sess))
 	}
 	return connect.NewResponse(res), nil
+}
+
+// unreadable tells whether a list met a session that it can go on behind.
+func unreadable(err error) bool {
+	return errors.Is(err, session.ErrCorrupt) || errors.Is(err, session.ErrUnsupported)
 }
 
 func (s *sessionService) Count(ctx context.Context, req *connect.Request[snakepitv1.CountSessionsRequest]) (*connect.Response[snakepitv1.CountSessionsResponse], error) {

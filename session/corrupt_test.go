@@ -240,6 +240,13 @@ func TestDriverFindsCorruption(t *testing.T) {
 	if !errors.As(err, &corrupt) || corrupt.ID != "s" || !strings.Contains(err.Error(), "block 7") {
 		t.Errorf("error %v", err)
 	}
+	if deleted, err := st.Delete(t.Context(), "s"); err != nil || !deleted {
+		t.Errorf("what the driver cannot read cannot be deleted: %v, %v", deleted, err)
+	}
+	drv.onGet(nil)
+	if exists, err := st.Exists(t.Context(), "s"); err != nil || exists {
+		t.Errorf("after its deletion: %v, %v", exists, err)
+	}
 }
 
 func TestViewsAreShared(t *testing.T) {

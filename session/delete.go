@@ -72,7 +72,7 @@ func (st *Store) remove(ctx context.Context, id, revision string) (bool, error) 
 }
 
 // target is a stored session that is to be removed. Of a damaged one only the
-// driver's revision is known.
+// driver's revision is known, and not even that if the driver cannot read it.
 type target struct {
 	id          string
 	driver      driver.Revision
@@ -93,7 +93,11 @@ func (st *Store) targetOf(ctx context.Context, s *Session) (target, error) {
 func (st *Store) target(ctx context.Context, id string) (target, error) {
 	rec, err := st.drv.Get(ctx, id, driver.Read{})
 	if err != nil {
-		if rec, err = st.loadAgain(ctx, id, driver.Read{}, err); err != nil {
+		rec, err = st.loadAgain(ctx, id, driver.Read{}, err)
+		if errors.Is(err, ErrCorrupt) {
+			return target{id: id}, nil
+		}
+		if err != nil {
 			return target{}, err
 		}
 	}
@@ -117,14 +121,20 @@ func (t *target) remove(ctx context.Context, st *Store) error {
 	})
 }
 
-// removal removes exactly the state that was read, with its items.
+// removal removes exactly the state that was read, with its items. A record that
+// the driver cannot read has no state to name: it goes as it is, and the sweeper
+// finds its items.
 func (t *target) removal(st *Store) *driver.Batch {
-	return &driver.Batch{
+	b := &driver.Batch{
 		If: driver.IfRevision, Revision: t.driver,
 		Delete: true,
 		Drop:   st.firstItems(t.items, 0),
 		Op:     NewOperation(),
 	}
+	if t.driver == 0 {
+		b.If = driver.IfAny
+	}
+	return b
 }
 
 func (st *Store) removed(t *target) {

@@ -24,6 +24,9 @@ var (
 	ErrUnsupported = driver.ErrUnsupported
 	// ErrTooLarge: a limit is exceeded; the error is a *LimitError.
 	ErrTooLarge = driver.ErrTooLarge
+	// ErrStoreFull: the storage has no room for the write, nothing was written,
+	// and reads and deletions go on.
+	ErrStoreFull = driver.ErrFull
 	// ErrInvalid: an argument is not allowed; the error is an *InvalidError.
 	ErrInvalid = driver.ErrInvalid
 	// ErrCorrupt: stored bytes are not what was written; the error is a

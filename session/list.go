@@ -38,7 +38,8 @@ type Page struct {
 }
 
 // List returns a page of live sessions. A list is no snapshot: a session that
-// exists while all pages are read is listed exactly once.
+// exists while all pages are read is listed exactly once. A part of the storage
+// that cannot be read is left out, and told once in the log.
 //
 // A session whose head cannot be read, because it is damaged (ErrCorrupt) or
 // was written by a newer version (ErrUnsupported), ends the page before it; if
@@ -63,7 +64,7 @@ func (st *Store) page(ctx context.Context, opts ListOptions) (page Page, err err
 	now := time.Now().UnixMilli()
 	after, scanned := max(opts.After, lastKeeper), 0
 	for {
-		records, err := st.records(ctx, opts.Prefix, after, min(opts.Limit-len(page.Sessions)+1, maxPage))
+		records, _, err := st.records(ctx, opts.Prefix, after, min(opts.Limit-len(page.Sessions)+1, maxPage))
 		if err != nil {
 			return Page{}, err
 		}
@@ -72,6 +73,9 @@ func (st *Store) page(ctx context.Context, opts ListOptions) (page Page, err err
 		}
 		for _, rec := range records {
 			s, err := headOf(rec)
+			if err != nil {
+				st.damage.log(ctx, st.log, rec.ID, "session cannot be read", "session", rec.ID, "error", err)
+			}
 			switch {
 			case err != nil && scanned > 0:
 				page.Next = after
@@ -94,14 +98,30 @@ func (st *Store) page(ctx context.Context, opts ListOptions) (page Page, err err
 	}
 }
 
-// records is a page of the driver's list.
-func (st *Store) records(ctx context.Context, prefix, after string, limit int) ([]*driver.Record, error) {
+// records is a page of the driver's list. What the driver cannot read of it is
+// told in the log.
+func (st *Store) records(ctx context.Context, prefix, after string, limit int) ([]*driver.Record, int, error) {
 	for again := outages; ; {
 		records, err := st.drv.List(ctx, prefix, after, limit)
+		gaps, err := st.gapsOf(ctx, err)
 		if err == nil || !errors.Is(err, ErrUnavailable) || !again.wait(ctx) {
-			return records, err
+			return records, gaps, err
 		}
 	}
+}
+
+// gapsOf takes the gaps of a listing from its error, and logs those that were
+// not logged before.
+func (st *Store) gapsOf(ctx context.Context, err error) (int, error) {
+	gap, ok := errors.AsType[*driver.GapError](err)
+	if !ok {
+		return 0, err
+	}
+	for _, g := range gap.Gaps {
+		st.damage.log(ctx, st.log, g.From.ID+"\x00"+g.From.Key, "a part of the storage cannot be read; lists go on behind it",
+			"after", g.From.ID, "before", g.To.ID, "error", g.Err)
+	}
+	return len(gap.Gaps), nil
 }
 
 func hasLabels(s *Session, labels map[string]string) bool {
@@ -151,7 +171,7 @@ func (st *Store) Count(ctx context.Context, opts ListOptions) (int, error) {
 func (st *Store) count(ctx context.Context, opts ListOptions) (int, error) {
 	now := time.Now().UnixMilli()
 	n := 0
-	err := st.scan(ctx, opts.Prefix, max(opts.After, lastKeeper), func(rec *driver.Record) error {
+	_, err := st.scan(ctx, opts.Prefix, max(opts.After, lastKeeper), func(rec *driver.Record) error {
 		if s, err := headOf(rec); err == nil && !s.expired(now) && hasLabels(s, opts.Labels) {
 			n++
 		}
@@ -160,19 +180,20 @@ func (st *Store) count(ctx context.Context, opts ListOptions) (int, error) {
 	return n, err
 }
 
-// scan calls f for each record with the prefix. Each page is bounded on its
-// own.
-func (st *Store) scan(ctx context.Context, prefix, after string, f func(*driver.Record) error) error {
+// scan calls f for each record with the prefix, and returns the number of parts
+// that the driver could not read. Each page is bounded on its own.
+func (st *Store) scan(ctx context.Context, prefix, after string, f func(*driver.Record) error) (gaps int, err error) {
 	for {
 		page, timer := bound(ctx, st.opts.OperationTimeout)
-		records, err := st.records(page, prefix, after, maxPage)
+		records, n, err := st.records(page, prefix, after, maxPage)
 		timer.stop()
+		gaps += n
 		if err != nil || len(records) == 0 {
-			return err
+			return gaps, err
 		}
 		for _, rec := range records {
 			if err := f(rec); err != nil {
-				return err
+				return gaps, err
 			}
 			after = rec.ID
 		}
@@ -196,6 +217,9 @@ type Stats struct {
 	Deleted uint64
 	Expired uint64
 	Sweeps  uint64
+	// Damaged is the number of sessions, and of parts of the storage, that the
+	// last sweep could not read.
+	Damaged int
 }
 
 // Stats describes the store. It looks at all heads to count live sessions.
@@ -223,6 +247,7 @@ func (st *Store) Stats(ctx context.Context) (Stats, error) {
 			Deleted:     st.stats.deleted.Load(),
 			Expired:     st.stats.expired.Load(),
 			Sweeps:      st.stats.sweeps.Load(),
+			Damaged:     int(st.stats.damaged.Load()),
 		}
 		return nil
 	})

@@ -102,7 +102,7 @@ func Operations() []Operation {
 type Result uint8
 
 // The results of operations. Only ResultUnavailable, ResultUnknown,
-// ResultCorrupt, ResultTimeout and ResultError are faults; the others are
+// ResultCorrupt, ResultFull, ResultTimeout and ResultError are faults; the others are
 // answers.
 const (
 	ResultOK Result = iota
@@ -110,6 +110,7 @@ const (
 	ResultConflict
 	ResultInvalid
 	ResultQuota
+	ResultFull
 	ResultTooLarge
 	ResultUnavailable
 	ResultUnknown
@@ -122,7 +123,7 @@ const (
 )
 
 var resultNames = [numResults]string{
-	"ok", "not_found", "conflict", "invalid", "quota", "too_large", "unavailable", "unknown", "corrupt", "fenced",
+	"ok", "not_found", "conflict", "invalid", "quota", "full", "too_large", "unavailable", "unknown", "corrupt", "fenced",
 	"canceled", "timeout", "error",
 }
 
@@ -154,6 +155,7 @@ func resultOf(err error) Result {
 		{ErrConflict, ResultConflict},
 		{ErrFenced, ResultFenced},
 		{ErrQuotaExceeded, ResultQuota},
+		{ErrStoreFull, ResultFull},
 		{ErrTooLarge, ResultTooLarge},
 		{ErrInvalid, ResultInvalid},
 		{ErrCorrupt, ResultCorrupt},

@@ -137,7 +137,7 @@ func (q *quota) stored(ctx context.Context) (int, error) {
 	now := time.Now()
 	if q.listed.at.IsZero() || now.Sub(q.listed.at) >= freshCount {
 		listed := listedCount{at: now, created: q.created()}
-		err := q.st.scan(ctx, "", lastKeeper, func(*driver.Record) error {
+		_, err := q.st.scan(ctx, "", lastKeeper, func(*driver.Record) error {
 			listed.n++
 			return nil
 		})

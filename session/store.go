@@ -26,7 +26,9 @@ type Store struct {
 
 	stats struct {
 		created, deleted, expired, sweeps atomic.Uint64
+		damaged                           atomic.Int64
 	}
+	damage damage
 
 	closed   atomic.Bool
 	closing  sync.Once

@@ -16,7 +16,8 @@ type SweepResult struct {
 	Expired int
 	// Items is the number of items it has removed that no record named.
 	Items int
-	// Corrupt is the number of damaged sessions, which it leaves alone.
+	// Corrupt is the number of damaged sessions, and of parts of the storage
+	// that cannot be read; it leaves them alone.
 	Corrupt int
 }
 
@@ -109,13 +110,13 @@ func (st *Store) sweep(ctx context.Context) (result SweepResult, err error) {
 func (st *Store) sweepSessions(ctx context.Context, result *SweepResult) error {
 	start := time.Now()
 	defer func() { st.sweeper.last, st.sweeper.took = time.Now(), time.Since(start) }()
-	err := st.scan(ctx, "", "", func(rec *driver.Record) error {
+	gaps, err := st.scan(ctx, "", "", func(rec *driver.Record) error {
 		s, err := headOf(rec)
 		now := time.Now().UnixMilli()
 		switch {
 		case err != nil:
 			result.Corrupt++
-			st.log.WarnContext(ctx, "session cannot be read", "session", rec.ID, "error", err)
+			st.damage.log(ctx, st.log, rec.ID, "session cannot be read", "session", rec.ID, "error", err)
 			return nil
 		case !s.expired(now):
 			if !isKeeper(rec.ID) {
@@ -137,6 +138,8 @@ func (st *Store) sweepSessions(ctx context.Context, result *SweepResult) error {
 	if err != nil {
 		return err
 	}
+	result.Corrupt += gaps
+	st.stats.damaged.Store(int64(result.Corrupt))
 	st.stats.sweeps.Add(1)
 	return nil
 }
@@ -251,6 +254,7 @@ func (st *Store) sweepItems(ctx context.Context, result *SweepResult) error {
 func (st *Store) items(ctx context.Context, after driver.ItemRef) ([]driver.ItemInfo, error) {
 	for again := outages; ; {
 		items, err := st.drv.Items(ctx, after, maxPage)
+		_, err = st.gapsOf(ctx, err)
 		if err == nil || !errors.Is(err, ErrUnavailable) || !again.wait(ctx) {
 			return items, err
 		}

@@ -46,9 +46,9 @@ var exitCodes = []struct {
 	{exitTool, "the tool raised, or refused its arguments; the traceback is on standard error", nil},
 	{exitNotFound, "no such session, program, tool, pool or worker",
 		[]error{session.ErrNotFound, worker.ErrProgramNotFound, worker.ErrToolNotFound, worker.ErrWorkerNotFound, execution.ErrPoolNotFound}},
-	{exitRefused, "refused as things are: revision conflict, a call id that was used otherwise, quota, size limit, directory in use",
+	{exitRefused, "refused as things are: revision conflict, a call id that was used otherwise, quota, size limit, disk full, directory in use",
 		[]error{session.ErrConflict, session.ErrAlreadyCommitted, execution.ErrCallIDReused, execution.ErrCallClosed, execution.ErrAnswerNotKept,
-			session.ErrFenced, session.ErrQuotaExceeded, session.ErrTooLarge, session.ErrLocked,
+			session.ErrFenced, session.ErrQuotaExceeded, session.ErrStoreFull, session.ErrTooLarge, session.ErrLocked,
 			worker.ErrStateUnreadable}},
 	{exitUnavailable, "not available or not in time: no server, no worker, a full queue, a timeout (the call may still have run)",
 		[]error{

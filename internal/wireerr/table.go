@@ -68,6 +68,7 @@ var Table = []Row{
 	{session.ErrUpdateFailed, "update_failed", connect.CodeAborted, false},
 	{session.ErrFenced, "fenced", connect.CodeAborted, false},
 	{session.ErrQuotaExceeded, "quota_exceeded", connect.CodeResourceExhausted, false},
+	{session.ErrStoreFull, "store_full", connect.CodeResourceExhausted, true},
 	{session.ErrUnknown, "outcome_unknown", connect.CodeAborted, false},
 	{session.ErrCorrupt, "corrupt", connect.CodeDataLoss, false},
 	{session.ErrTooLarge, "too_large", connect.CodeInvalidArgument, false},

@@ -35,6 +35,7 @@ var sentinels = map[string]error{
 	"session.ErrLocked":              session.ErrLocked,
 	"session.ErrClosed":              session.ErrClosed,
 	"session.ErrQuotaExceeded":       session.ErrQuotaExceeded,
+	"session.ErrStoreFull":           session.ErrStoreFull,
 	"session.ErrFenced":              session.ErrFenced,
 	"session.ErrAlreadyCommitted":    session.ErrAlreadyCommitted,
 	"session.ErrUpdateFailed":        session.ErrUpdateFailed,

@@ -86,8 +86,8 @@ func timed(b *testing.B, callers, first, n int, op func(int) error) time.Duratio
 func openPebble(b *testing.B) *pebble.DB {
 	opts := &pebble.Options{
 		FormatMajorVersion:          pebble.FormatWALSyncChunks,
-		MemTableSize:                32 << 20,
-		MemTableStopWritesThreshold: 4,
+		MemTableSize:                4 << 20,
+		MemTableStopWritesThreshold: 3,
 		CacheSize:                   32 << 20,
 		L0CompactionThreshold:       2,
 		L0StopWritesThreshold:       1000,

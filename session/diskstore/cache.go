@@ -36,6 +36,16 @@ type shard struct {
 	_       [64]byte // keeps the locks of two shards out of one cache line
 }
 
+// reset forgets everything, but not that there were writes.
+func (sh *shard) reset() {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.writes++
+	sh.pending = make(map[string]*write)
+	sh.entries = make(map[string]*entry)
+	sh.ring, sh.hand = nil, 0
+}
+
 // entry is a cached record. It is evicted by the clock algorithm: used since
 // the hand last came by means one more round.
 type entry struct {

@@ -24,8 +24,8 @@ type database struct {
 const flushTimeout = 10 * time.Second
 
 // database opens the database after it has compared the logs with what was
-// promised of them.
-func (o *opener) database(lock *pebble.Lock, exists bool) (_ *database, err error) {
+// promised of them. When it breaks later, alarm is called.
+func (o *opener) database(lock *pebble.Lock, exists bool, alarm func()) (_ *database, err error) {
 	kept, err := o.verify()
 	if err != nil {
 		return nil, err
@@ -38,7 +38,12 @@ func (o *opener) database(lock *pebble.Lock, exists bool) (_ *database, err erro
 	if err := kept.state(stateOpen); err != nil {
 		return nil, diskError(err)
 	}
-	disk := &freezer{FS: o.disk, log: o.log, promises: kept}
+	disk := newFreezer(o.disk, o.log)
+	disk.promises, disk.onFreeze = kept, alarm
+	if o.space != nil {
+		disk.onFull = o.space.release
+	}
+	disk.noteSync()
 	opts := pebbleOptions(disk, o.log)
 	opts.Lock = lock
 	opts.ErrorIfNotExists = exists
@@ -47,6 +52,7 @@ func (o *opener) database(lock *pebble.Lock, exists bool) (_ *database, err erro
 		if db != nil {
 			_ = db.Close()
 		}
+		disk.clean()
 		return nil, diskError(cause)
 	}
 	if err != nil {
@@ -100,6 +106,13 @@ func (d *database) close() error {
 	if err == nil && flushed && !d.disk.frozen() {
 		err = d.promises.state(stateClosed)
 	}
+	return errors.Join(err, d.promises.file.Close())
+}
+
+// abandon closes a database that is broken.
+func (d *database) abandon() error {
+	err := d.Close()
+	d.disk.clean()
 	return errors.Join(err, d.promises.file.Close())
 }
 

@@ -10,6 +10,7 @@
 //
 //	STORE   one line of text with the format version; marks the directory
 //	SYNCED  how much of each log was on disk; see promises.go
+//	RESERVE room that is given up when the disk is full
 //	db/     the Pebble database; db/LOCK is the claim
 //
 // Heads, bodies, items and the sizes of items lie in separate key ranges:
@@ -24,13 +25,20 @@
 // one. Nobody sees the write before it is durable: whoever reads the session
 // (or is refused because of the write) meanwhile waits for the same fsync.
 //
-// The first failed write to the directory - an I/O error, a full disk - breaks
-// the store: nothing is written to the directory any more, just as if power
-// had failed at that moment; writes under way return driver.ErrUnknown, and
-// every later call returns driver.ErrUnavailable with the cause. Free or
-// repair the disk and open the store again. See freeze.go for the reasons.
+// A failed write of a log or of the list of tables - an I/O error, a full disk,
+// no descriptor - freezes the directory, just as if power had failed at that
+// moment: see freeze.go for the reasons. Writes under way return
+// driver.ErrUnknown, calls that come driver.ErrUnavailable with the cause, and
+// the database is opened again, after 50 ms and then with growing pauses. What
+// was acknowledged is in it. See mend.go.
 //
-// Open starts one goroutine beside Pebble's own; Close ends them all.
+// While the disk has less than 16 MiB free, what grows the store is refused with
+// driver.ErrFull; reads and deletions go on, also in the 16 MiB of the RESERVE
+// file when nothing at all is left. See space.go. 32 descriptors are kept in
+// reserve. Damage to logs is found when the store is opened: see promises.go.
+//
+// Open starts two goroutines beside Pebble's own, and Ping one; Close ends them
+// all.
 //
 // The contract is in session/driver, its proof in session/drivertest.
 package diskstore
@@ -79,13 +87,18 @@ type Store struct {
 	dir     string
 	id      string
 	relaxed bool
-	db      *database
+	db      *database // nil while it is broken; guarded by life
 	lock    *pebble.Lock
+	opener  *opener
+	space   *space
+	spares  *spares
+	probe   probe
 	log     *slog.Logger
 
 	seed   maphash.Seed
 	shards [shardCount]shard
 	cache  cacheBudget
+	gaps   gapCache
 
 	revision atomic.Uint64 // the last one given
 	count    atomic.Int64  // records, as far as durable
@@ -94,6 +107,11 @@ type Store struct {
 	// syncs hands writes to the goroutine that waits for their fsync.
 	syncs chan *write
 	done  chan struct{} // closed when that goroutine has ended
+
+	// broke wakes the goroutine that opens a broken database again; stop ends
+	// it, and tended is closed then. down is why there is no database.
+	broke, stop, tended chan struct{}
+	down                atomic.Pointer[error]
 
 	// life is held for reading during every call and for writing by Close,
 	// which so waits for calls under way. Nothing else contends for it.
@@ -135,30 +153,35 @@ func (s *Store) Count(ctx context.Context) (int, error) {
 	return int(s.count.Load()), nil
 }
 
-// Ping implements driver.Store. It tells whether the store is open and whole;
-// it does not touch the disk, since every write does.
-func (s *Store) Ping(ctx context.Context) error {
-	if err := s.begin(ctx); err != nil {
-		return err
-	}
-	s.end()
-	return nil
-}
-
 // Close implements driver.Store. It waits for the calls under way and for the
 // fsync of all writes, also in relaxed mode, leaves nothing that only the log
 // holds, and gives the directory free.
 func (s *Store) Close() error {
 	s.life.Lock()
-	defer s.life.Unlock()
 	if s.closed {
+		s.life.Unlock()
 		return driver.ErrClosed
 	}
 	s.closed = true
+	s.life.Unlock() // nobody begins anything any more
+	close(s.stop)
+	<-s.tended
+	s.life.Lock()
+	defer s.life.Unlock()
 	close(s.syncs)
 	<-s.done
-	cause := s.db.disk.cause()
-	err := s.db.close()
+	s.probe.wait()
+	cause := s.outage()
+	var err error
+	switch {
+	case s.db == nil:
+	case cause != nil:
+		_ = s.db.abandon()
+	default:
+		err = s.db.close()
+		cause = s.db.disk.cause()
+	}
+	s.spares.close()
 	if unlock := s.lock.Close(); err == nil {
 		err = unlock
 	}
@@ -179,7 +202,7 @@ func (s *Store) begin(ctx context.Context) error {
 	err := ctx.Err()
 	if s.closed {
 		err = driver.ErrClosed
-	} else if cause := s.db.disk.cause(); cause != nil {
+	} else if cause := s.outage(); cause != nil {
 		err = s.broken(cause)
 	}
 	if err != nil {
@@ -189,12 +212,6 @@ func (s *Store) begin(ctx context.Context) error {
 }
 
 func (s *Store) end() { s.life.RUnlock() }
-
-// broken is the answer to every call after the first failed write.
-func (s *Store) broken(cause error) error {
-	return fmt.Errorf("session store in %q is broken since a failed write; repair the disk and reopen it: %w: %w",
-		s.dir, driver.ErrUnavailable, cause)
-}
 
 // readError classifies an error of reading from Pebble.
 func (s *Store) readError(what, id string, err error) error {

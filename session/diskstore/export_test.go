@@ -20,7 +20,7 @@ func (o Options) WithFS(fsys vfs.FS) *Options {
 // PebbleOptions are those of the database in a store.
 func PebbleOptions() *pebble.Options {
 	log := slog.New(slog.DiscardHandler)
-	return pebbleOptions(&freezer{FS: vfs.Default, log: log}, log)
+	return pebbleOptions(newFreezer(vfs.Default, log), log)
 }
 
 // Inside lets change work on the database of a closed store.
@@ -31,7 +31,7 @@ func Inside(dir string, change func(*pebble.DB) error) error {
 	if err != nil {
 		return err
 	}
-	db, err := o.database(lock, true)
+	db, err := o.database(lock, true, nil)
 	if err != nil {
 		return errors.Join(err, lock.Close())
 	}

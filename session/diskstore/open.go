@@ -60,8 +60,13 @@ func Open(ctx context.Context, dir string, opts *Options) (*Store, error) {
 		o.dir = canonical
 	}
 	o.db = o.disk.PathJoin(o.dir, dbName)
-	s, err := o.open(opts)
+	reserve := new(spares)
+	reserve.fill()
+	o.disk = spareFS{o.disk, reserve}
+	o.space = &space{disk: o.disk, dir: o.dir, log: o.log}
+	s, err := o.open(opts, reserve)
 	if err != nil {
+		reserve.close()
 		return nil, fmt.Errorf("open session store in %q: %w", dir, err)
 	}
 	return s, nil
@@ -109,10 +114,11 @@ func diskError(err error) error {
 type opener struct {
 	dir, db string
 	disk    vfs.FS
+	space   *space
 	log     *slog.Logger
 }
 
-func (o *opener) open(opts *Options) (_ *Store, err error) {
+func (o *opener) open(opts *Options, reserve *spares) (_ *Store, err error) {
 	format, err := o.claim()
 	if err != nil {
 		return nil, err
@@ -140,20 +146,26 @@ func (o *opener) open(opts *Options) (_ *Store, err error) {
 		dir:     o.dir,
 		relaxed: opts.Relaxed,
 		lock:    lock,
+		opener:  o,
+		space:   o.space,
+		spares:  reserve,
 		log:     o.log,
 		seed:    maphash.MakeSeed(),
 		syncs:   make(chan *write, 1024),
 		done:    make(chan struct{}),
+		broke:   make(chan struct{}, 1),
+		stop:    make(chan struct{}),
+		tended:  make(chan struct{}),
 	}
 	s.cache.limit = opts.CacheBytes
 	if s.cache.limit == 0 {
 		s.cache.limit = DefaultCacheBytes
 	}
 	for i := range s.shards {
-		s.shards[i].pending = make(map[string]*write)
-		s.shards[i].entries = make(map[string]*entry)
+		s.shards[i].reset()
 	}
-	if s.db, err = o.database(lock, format > 0); err != nil {
+	o.space.start()
+	if s.db, err = o.database(lock, format > 0, s.alarm); err != nil {
 		return nil, err
 	}
 	if err = s.loadMeta(format > 0); err == nil && format < formatVersion {
@@ -163,10 +175,13 @@ func (o *opener) open(opts *Options) (_ *Store, err error) {
 		err = diskError(cause)
 	}
 	if err != nil {
-		_ = s.db.close()
+		_ = s.db.abandon()
 		return nil, err
 	}
+	s.db.disk.serving.Store(true)
+	o.space.tend()
 	go s.settle()
+	go s.tend()
 	return s, nil
 }
 

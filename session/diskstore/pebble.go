@@ -14,11 +14,13 @@ import (
 // change what is on disk unasked.
 func pebbleOptions(disk *freezer, log *slog.Logger) *pebble.Options {
 	opts := &pebble.Options{
-		FS:                          disk,
-		FormatMajorVersion:          pebble.FormatWALSyncChunks,
-		Merger:                      sumMerger,
-		MemTableSize:                32 << 20,
-		MemTableStopWritesThreshold: 4,
+		FS:                 disk,
+		FormatMajorVersion: pebble.FormatWALSyncChunks,
+		Merger:             sumMerger,
+		// A log is as large as a memtable, and up to seven of them are kept: that
+		// bounds what a small store takes on the disk.
+		MemTableSize:                4 << 20,
+		MemTableStopWritesThreshold: 3,
 		CacheSize:                   32 << 20,
 		L0CompactionThreshold:       2,
 		L0StopWritesThreshold:       1000,

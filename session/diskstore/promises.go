@@ -184,6 +184,17 @@ func (p *promises) state(n int64) error {
 	return p.file.Sync()
 }
 
+// probe writes the file as it is and waits until it is on disk.
+func (p *promises) probe() error {
+	p.mu.Lock()
+	_, err := p.file.WriteAt(encodeEntry(appended{kind: aState}, stateOpen), 0)
+	p.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return p.file.Sync() // without the lock: nobody waits for a probe
+}
+
 // keep says that a file is on disk up to length.
 func (p *promises) keep(a appended, length int64) error {
 	p.mu.Lock()

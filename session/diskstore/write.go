@@ -1,8 +1,10 @@
 package diskstore
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -15,7 +17,8 @@ import (
 type write struct {
 	shard   *shard // nil for a barrier
 	id      string
-	batch   *pebble.Batch
+	batch   *pebble.Batch // nil for the mark behind all writes to a database
+	disk    *freezer      // below the database it is in
 	created int64         // records it adds: -1, 0 or 1
 	done    chan struct{} // closed when err is final
 	err     error         // nil: durable
@@ -36,7 +39,7 @@ func (s *Store) Apply(ctx context.Context, id string, b *driver.Batch) (driver.R
 		discard(batch)
 		return 0, unwritten(id, err)
 	}
-	w := &write{shard: s.shard(id), id: id, batch: batch, done: make(chan struct{})}
+	w := &write{shard: s.shard(id), id: id, batch: batch, disk: s.db.disk, done: make(chan struct{})}
 	refusedBy, err := s.enter(w, revision, b)
 	s.trim()
 	if err != nil {
@@ -129,6 +132,13 @@ func (s *Store) enter(w *write, revision driver.Revision, b *driver.Batch) (refu
 		old, present, err = s.lockItems(sh, w.id, b.Absent)
 	case b.Head != nil || b.Delete || b.If != driver.IfAny:
 		old, err = s.lockCurrent(sh, w.id)
+		if b.Delete && b.If == driver.IfAny && errors.Is(err, driver.ErrCorrupt) {
+			// Whatever it was, it goes.
+			w.created = s.damagedCount(w.id)
+			if err = bury(w.batch, w.id); err == nil {
+				sh.mu.Lock()
+			}
+		}
 	default:
 		sh.mu.Lock()
 	}
@@ -153,6 +163,12 @@ func (s *Store) enter(w *write, revision driver.Revision, b *driver.Batch) (refu
 	if w.created != 0 {
 		if err := w.batch.Merge(metaCount, encodeUint64(uint64(w.created)), nil); err != nil {
 			return nil, unwritten(w.id, err)
+		}
+	}
+
+	if n := growth(b, old); n > 0 {
+		if err := s.space.admit(n); err != nil {
+			return nil, fmt.Errorf("write session %q: %w", w.id, err)
 		}
 	}
 
@@ -189,14 +205,55 @@ func (s *Store) enter(w *write, revision driver.Revision, b *driver.Batch) (refu
 	return nil, nil
 }
 
+// growth is how many bytes a batch may add to the store: none if it only takes
+// away, or replaces a record by a smaller one.
+func growth(b *driver.Batch, old *driver.Record) int {
+	n := len(b.Head) + len(b.Body)
+	if old != nil && b.Head != nil {
+		before := len(old.Head)
+		if b.Body != nil {
+			before += len(old.Body)
+		}
+		if n <= before && (n < before || len(b.Drop) > 0) {
+			n = 0
+		}
+	}
+	for _, item := range b.Put {
+		n += len(item.Data)
+	}
+	return n
+}
+
+// bury covers a damaged record. Pebble looks behind the mark of a deleted key for
+// older ones, into the damaged block; behind that of a deleted range it does not.
+func bury(batch *pebble.Batch, id string) error {
+	head, body := recordKey(rangeHead, id), recordKey(rangeBody, id)
+	return errors.Join(
+		batch.DeleteRange(head, successor(bytes.Clone(head)), nil),
+		batch.DeleteRange(body, successor(bytes.Clone(body)), nil))
+}
+
+// damagedCount is what removing a damaged record adds to the count of records.
+// If not even its head can be read, nobody knows whether there was one.
+func (s *Store) damagedCount(id string) int64 {
+	if _, err := s.value(recordKey(rangeHead, id)); err != nil {
+		return 0
+	}
+	return -1
+}
+
 // settle waits for the fsync of one write after the other and tells all who
 // wait for it. It ends when Close closes the channel.
 func (s *Store) settle() {
 	defer close(s.done)
 	for w := range s.syncs {
+		if w.batch == nil {
+			close(w.done)
+			continue
+		}
 		err := w.batch.SyncWait()
 		if err == nil {
-			err = s.db.disk.cause()
+			err = w.disk.cause()
 		}
 		w.err = err
 		if !s.relaxed {
@@ -251,7 +308,7 @@ func (s *Store) barrier(ctx context.Context) error {
 		discard(batch)
 		return fmt.Errorf("sync the log: %w: %w", driver.ErrUnavailable, err)
 	}
-	w := &write{batch: batch, done: make(chan struct{})}
+	w := &write{batch: batch, disk: s.db.disk, done: make(chan struct{})}
 	s.syncs <- w
 	return s.settled(ctx, w)
 }

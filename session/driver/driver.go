@@ -78,13 +78,17 @@ type Store interface {
 	// Items returns up to limit items that follow after in the order (ID,
 	// Key), bytewise, over all sessions, including items whose session has no
 	// record. An empty page is the end. It is not a snapshot: an item that
-	// exists during the whole listing is returned exactly once.
+	// exists during the whole listing is returned exactly once. A part of the
+	// storage that cannot be read is left out, and told by a *GapError beside
+	// the page.
 	Items(ctx context.Context, after ItemRef, limit int) ([]ItemInfo, error)
 
 	// List returns up to limit records whose id starts with prefix and
 	// follows after, in bytewise order of ids. Records come with their heads;
 	// bodies are nil. An empty page is the end. It is not a snapshot: a record
-	// that exists during the whole listing is returned exactly once.
+	// that exists during the whole listing is returned exactly once. A part of
+	// the storage that cannot be read is left out, and told by a *GapError
+	// beside the page.
 	List(ctx context.Context, prefix, after string, limit int) ([]*Record, error)
 
 	// Ping returns nil if the backend can serve reads and writes now.
@@ -158,7 +162,7 @@ type Batch struct {
 	Record *Record
 
 	// Delete removes the record. Deleting an absent record with IfAny is no
-	// error. Items stay unless Drop names them.
+	// error, and neither is deleting one that cannot be read. Items stay unless Drop names them.
 	Delete bool
 
 	// Put stores items, replacing those of the same key. Drop removes items;
