@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+
+	"github.com/snakepit-go/snakepit/session/driver"
 )
 
 // maxDamage is how many damaged things are remembered, so that each is logged
@@ -30,4 +32,11 @@ func (d *damage) log(ctx context.Context, log *slog.Logger, what, message string
 	if !known {
 		log.WarnContext(ctx, message, args...)
 	}
+}
+
+// Verify returns a *CorruptError if the stored bytes of a session are not what
+// was written.
+func Verify(rec *driver.Record) error {
+	_, err := viewOf(rec)
+	return err
 }

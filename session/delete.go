@@ -95,7 +95,7 @@ func (st *Store) target(ctx context.Context, id string) (target, error) {
 	if err != nil {
 		rec, err = st.loadAgain(ctx, id, driver.Read{}, err)
 		if errors.Is(err, ErrCorrupt) {
-			return target{id: id}, nil
+			return target{id: id}, nil // its bytes leave the usage with the next count
 		}
 		if err != nil {
 			return target{}, err

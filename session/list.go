@@ -227,7 +227,7 @@ func (st *Store) Stats(ctx context.Context) (Stats, error) {
 	var stats Stats
 	err := st.do(ctx, OpStats, "", func(ctx context.Context) error {
 		now, n, bytes := time.Now().UnixMilli(), 0, int64(0)
-		err := st.scan(ctx, "", lastKeeper, func(rec *driver.Record) error {
+		_, err := st.scan(ctx, "", lastKeeper, func(rec *driver.Record) error {
 			if s, err := headOf(rec); err == nil && !s.expired(now) {
 				n++
 				bytes += s.Size().bytes()

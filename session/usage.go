@@ -165,7 +165,7 @@ func (u *usage) count(ctx context.Context) error {
 		}
 	}
 	total := int64(0)
-	err := u.st.scan(context.WithoutCancel(ctx), "", "", func(rec *driver.Record) error {
+	_, err := u.st.scan(context.WithoutCancel(ctx), "", "", func(rec *driver.Record) error {
 		if s, err := headOf(rec); err == nil {
 			total += s.Size().bytes()
 		}

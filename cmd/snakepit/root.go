@@ -56,7 +56,7 @@ the call: it survives the worker and, with --data, the server.
 	},
 		newVersion(e), newExitCodes(),
 	)
-	addGroup(root, "Serve:", newServe(e), newPythonPath(e), newConfig(e), newDemo(e))
+	addGroup(root, "Serve:", newServe(e), newPythonPath(e), newConfig(e), newStore(e), newDemo(e))
 	addGroup(root, "Use:", newCall(e), newStream(e), newSession(e))
 	addGroup(root, "Look:", newTool(e), newWorker(e), newPool(e), newHealth(e))
 	root.SetIn(e.stdin)
