@@ -48,7 +48,7 @@ type shownTool struct {
 	client.Tool
 	Calls struct {
 		Shell string `json:"shell"`
-		Curl  string `json:"curl,omitempty"`
+		Curl  string `json:"curl"`
 	} `json:"calls"`
 }
 
@@ -106,13 +106,11 @@ func toolRows(t *table, tool shownTool, params *parameters) {
 	t.row()
 	t.row("shell")
 	t.line("  " + tool.Calls.Shell)
-	if tool.Calls.Curl != "" {
-		t.row("curl")
-		t.line("  " + tool.Calls.Curl)
-	}
+	t.row("curl")
+	t.line("  " + tool.Calls.Curl)
 }
 
-// exampleCalls returns a call of a tool for the shell, and one for curl unless the tool streams.
+// exampleCalls returns a call of a tool for the shell, and one for curl.
 func exampleCalls(server, pool string, tool client.Tool, params *parameters) (shell, curl string, err error) {
 	var attachments []string // names of the parameters whose bytes they are
 	attach := func(name string) int {
@@ -162,14 +160,15 @@ func exampleCalls(server, pool string, tool client.Tool, params *parameters) (sh
 		}
 		invocation["attachments"] = parts
 	}
-	if tool.Streams {
-		return shell, "", nil // not in one line of curl
-	}
 	body, err := oneLine(map[string]any{"invocation": invocation})
 	if err != nil {
 		return "", "", err
 	}
-	curl = "curl -s " + server + "/snakepit.v1.ExecutionService/Execute -H 'Content-Type: application/json' -d " + shellQuote(body)
+	flags, procedure := "-s", "Execute"
+	if tool.Streams {
+		flags, procedure = "-sN", "Stream"
+	}
+	curl = fmt.Sprintf("curl %s %s/snakepit.v1.ExecutionService/%s -H 'Content-Type: application/json' -d %s", flags, server, procedure, shellQuote(body))
 	return shell, curl, nil
 }
 
