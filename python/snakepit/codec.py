@@ -110,8 +110,8 @@ def encode_plain(value: object) -> bytes | None:
 
 # For isinstance, after which a type checker is to know no more of the items
 # than that they are anything.
-_DICT: Any = dict
-_LIST: Any = list
+DICT: Any = dict
+LIST: Any = list
 _ARRAYS: Any = (list, tuple)
 _BYTES: Any = (bytes, bytearray, memoryview)
 _SETS: Any = (set, frozenset)
@@ -126,7 +126,7 @@ def _keys_are_strings(value: object, objects: int) -> bool:
         while level:
             inner: list[Any] = []
             for item in level:
-                if isinstance(item, _DICT):
+                if isinstance(item, DICT):
                     "".join(item)  # the fastest test of "all of these are str"
                     objects -= 1
                     inner += item.values()
@@ -180,7 +180,7 @@ class _Walk:
             if value in (_INFINITY, -_INFINITY):
                 return {"$float": "Infinity" if value > 0 else "-Infinity"}
             return value
-        if isinstance(value, _DICT):
+        if isinstance(value, DICT):
             encoded = self._object(value)
             if len(encoded) == 1 and next(iter(encoded)) in _MARKERS:
                 return {"$object": encoded}
@@ -290,13 +290,13 @@ def decode(value: Any, parts: list[Any]) -> Any:
 
     Raises DecodeError.
     """
-    if isinstance(value, _DICT):
+    if isinstance(value, DICT):
         if len(value) == 1:
             (key, content), = value.items()
             if key in _MARKERS:
                 return _decode_marker(key, content, parts)
         return {key: decode(item, parts) for key, item in value.items()}
-    if isinstance(value, _LIST):
+    if isinstance(value, LIST):
         return [decode(item, parts) for item in value]
     return value
 

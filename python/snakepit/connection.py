@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import codec
+from .codec import DICT, LIST
 
 MAX_FRAME = 134217728  # before the host has said otherwise
 _LENGTHS = struct.Struct(">II")
@@ -146,12 +147,6 @@ class Connection:
         self._start, self._end = 0, len(rest)
 
 
-# For isinstance, after which a type checker knows no more of the items than
-# that they are anything.
-_DICT: Any = dict
-_LIST: Any = list
-
-
 def _parse(header: memoryview, body: memoryview) -> Message:
     text = ""
     try:
@@ -161,7 +156,7 @@ def _parse(header: memoryview, body: memoryview) -> Message:
         return Message(_too_deep(text), [], False)
     except ValueError as e:
         raise ProtocolError(f"a header that is not JSON: {e}") from None
-    if not isinstance(message, _DICT):
+    if not isinstance(message, DICT):
         raise ProtocolError("a header that is not an object")
     special = codec.may_be_special(text)
     # Without a body there may still be parts of no bytes, which are special.
@@ -171,8 +166,8 @@ def _parse(header: memoryview, body: memoryview) -> Message:
 
 def _split(message: dict[str, Any], body: memoryview) -> list[Any]:
     container: Any = message.get("params") or message.get("result")
-    lengths: Any = container.get("parts", []) if isinstance(container, _DICT) else []
-    if not isinstance(lengths, _LIST) or not all(type(n) is int and n >= 0 for n in lengths) or sum(lengths) != len(body):
+    lengths: Any = container.get("parts", []) if isinstance(container, DICT) else []
+    if not isinstance(lengths, LIST) or not all(type(n) is int and n >= 0 for n in lengths) or sum(lengths) != len(body):
         raise ProtocolError(f"parts {lengths!r} do not match a body of {len(body)} bytes")
     parts: list[bytes] = []
     at = 0

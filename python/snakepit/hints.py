@@ -14,7 +14,6 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from . import texts
-from .errors import step as step
 from .errors import type_name
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import hints
+from .errors import step
 
 
 def way_of(kind: type) -> Callable[[Any], object] | None:
@@ -72,6 +73,6 @@ def _misfit(name: str, error: Any) -> hints.Misfit:
     if len(errors) > 1:
         problem += f" (and {len(errors) - 1} more)"
     misfit = hints.Misfit(problem)
-    for step in reversed([s for s in where if s != "__root__"]):
-        misfit.path.append(f"[{step}]" if isinstance(step, int) else hints.step(step))
+    for place in reversed([s for s in where if s != "__root__"]):
+        misfit.path.append(f"[{place}]" if isinstance(place, int) else step(place))
     return misfit

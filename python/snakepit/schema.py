@@ -13,15 +13,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import codec, numpys, pydantics
+from .codec import DICT, LIST
 from .errors import DefinitionError, Unencodable, step, type_name
 from .hints import ANY, INT, SIMPLE, Check, Hint, Mismatch, Misfit, Schema, as_text, check_float
 
-
-# For isinstance, after which a type checker knows no more of the items than
-# that they are anything.
-_LIST: Any = list
-_DICT: Any = dict
-_CLASS: Any = type
+_CLASS: Any = type  # as DICT and LIST are
 
 
 def compile_hint(hint: object, scope: dict[str, Any]) -> Hint:
@@ -102,7 +98,7 @@ class _Compiler:
         one = item.check
 
         def check(value: Any) -> object:
-            if not isinstance(value, _LIST):
+            if not isinstance(value, LIST):
                 raise Mismatch(name, value)
             if item is not ANY:
                 value = _check_items(value, itertools.repeat(one))
@@ -123,7 +119,7 @@ class _Compiler:
         checks = [item.check for item in items]
 
         def check(value: Any) -> object:
-            if not isinstance(value, _LIST) or len(value) != n:
+            if not isinstance(value, LIST) or len(value) != n:
                 raise Mismatch(name, value)
             return tuple(_check_items(value, checks))
 
@@ -138,7 +134,7 @@ class _Compiler:
         checks, least = [item.check for item in items], len(items) - len(kind._field_defaults)
 
         def check(value: Any) -> object:
-            if not isinstance(value, _LIST) or not least <= len(value) <= len(checks):
+            if not isinstance(value, LIST) or not least <= len(value) <= len(checks):
                 raise Mismatch(f"{kind.__name__}, an array of {', '.join(kind._fields)}", value)
             return kind(*_check_items(value, checks))
 
@@ -155,7 +151,7 @@ class _Compiler:
         one = item.check
 
         def check(value: Any) -> object:
-            if not isinstance(value, _DICT):
+            if not isinstance(value, DICT):
                 raise Mismatch(name, value)
             if item is ANY:
                 return value
@@ -218,7 +214,7 @@ class _Compiler:
         }
 
         def check(value: Any) -> object:
-            if not isinstance(value, _DICT):
+            if not isinstance(value, DICT):
                 raise Mismatch(kind.__name__, value)
             values: dict[str, Any] = {}
             for key, element in value.items():
@@ -310,7 +306,7 @@ def _choice(choices: list[tuple[object, object]]) -> Hint:
         arrival = codec.decode(wire, [])
         schemas.append(wire)
         arrivals.append(repr(arrival))
-        if isinstance(arrival, (_LIST, _DICT)):
+        if isinstance(arrival, (LIST, DICT)):
             composed.append((arrival, result))
         else:
             results.setdefault(_key(arrival), result)
@@ -356,9 +352,9 @@ def hoist_definitions(schema: Schema) -> None:
     found: Schema = {}
 
     def lift(node: Any, renamed: dict[str, str]) -> Any:
-        if isinstance(node, _LIST):
+        if isinstance(node, LIST):
             return [lift(item, renamed) for item in node]
-        if not isinstance(node, _DICT):
+        if not isinstance(node, DICT):
             return node
         given: Schema = node.get("$defs", {})
         inner = dict(renamed)
