@@ -1,8 +1,6 @@
 package app
 
 import (
-	"time"
-
 	"bytes"
 	"fmt"
 	"io"
@@ -11,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/snakepit-go/snakepit"
 	"github.com/snakepit-go/snakepit/config"

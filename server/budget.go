@@ -21,6 +21,9 @@ const (
 	// budgetWait is how long a request waits for others to make room. Its body
 	// is not read meanwhile.
 	budgetWait = 2 * time.Second
+	// littleShare is what a request may hold without more ado: it is not worth
+	// being asked for in steps, nor being given back early.
+	littleShare = 64 << 10
 	// inflation is how much larger gzip can make what it decompresses.
 	inflation = 1032
 )
@@ -76,7 +79,7 @@ func (s *share) pay(ctx context.Context, n int) error {
 	if need <= s.held || s.free {
 		return nil
 	}
-	if s.announce == 0 && need > 64<<10 {
+	if s.announce == 0 && need > littleShare {
 		need = min(need+need/2, s.settled+s.budget.largest) // so that a long body pays a few times only
 	}
 	ctx, cancel := context.WithTimeout(ctx, budgetWait)
@@ -122,7 +125,7 @@ func (s *share) release() {
 // settle tells the share of a request, if it has one, the size of the message
 // that has arrived. Small ones hold what came over the wire.
 func settle(ctx context.Context, size func() int) {
-	if s, ok := ctx.Value(shareKey{}).(*share); ok && s.held > 64<<10 {
+	if s, ok := ctx.Value(shareKey{}).(*share); ok && s.held > littleShare {
 		s.settle(size())
 	} else if ok {
 		s.arrived, s.announce, s.settled = 0, 0, s.held

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"unicode/utf8"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -14,6 +13,7 @@ import (
 	"github.com/snakepit-go/snakepit"
 	snakepitv1 "github.com/snakepit-go/snakepit/api/snakepit/v1"
 	"github.com/snakepit-go/snakepit/execution"
+	"github.com/snakepit-go/snakepit/internal/jsontext"
 	"github.com/snakepit-go/snakepit/session"
 )
 
@@ -169,15 +169,13 @@ func invocation(inv *snakepitv1.Invocation, header http.Header) (*snakepitv1.Inv
 // is none. Over gRPC it comes as the client made it.
 func objectOf(field string, text []byte) (json.RawMessage, error) {
 	trimmed := bytes.TrimLeft(text, " \t\r\n")
-	switch {
-	case len(trimmed) == 0, bytes.Equal(bytes.TrimSpace(trimmed), []byte("null")):
+	if len(trimmed) == 0 || bytes.Equal(bytes.TrimSpace(trimmed), []byte("null")) {
 		return nil, nil
-	case !utf8.Valid(text):
-		return nil, &session.InvalidError{Field: field, Reason: "is not valid UTF-8"}
-	case !json.Valid(text):
-		var nothing any
-		return nil, &session.InvalidError{Field: field, Reason: "is not valid JSON: " + json.Unmarshal(text, &nothing).Error()}
-	case trimmed[0] != '{':
+	}
+	if err := jsontext.Valid(text); err != nil {
+		return nil, &session.InvalidError{Field: field, Reason: "is not valid JSON: " + err.Error()}
+	}
+	if trimmed[0] != '{' {
 		return nil, &session.InvalidError{Field: field, Reason: "must be a JSON object"}
 	}
 	return text, nil

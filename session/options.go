@@ -82,27 +82,13 @@ func (o *Options) withDefaults() (Options, error) {
 	if o != nil {
 		opts = *o
 	}
-	if opts.DefaultTTL == 0 {
-		opts.DefaultTTL = DefaultTTL
-	}
-	if opts.MaxSessions == 0 {
-		opts.MaxSessions = DefaultMaxSessions
-	}
-	if opts.SweepInterval == 0 {
-		opts.SweepInterval = DefaultSweepInterval
-	}
-	if opts.WarnThreshold == 0 {
-		opts.WarnThreshold = DefaultWarnThreshold
-	}
-	if opts.OperationTimeout == 0 {
-		opts.OperationTimeout = DefaultOperationTimeout
-	}
-	if opts.CallRetention == 0 {
-		opts.CallRetention = DefaultCallRetention
-	}
-	if opts.MaxCallBytes == 0 {
-		opts.MaxCallBytes = DefaultMaxCallBytes
-	}
+	opts.DefaultTTL = cmp.Or(opts.DefaultTTL, DefaultTTL)
+	opts.MaxSessions = cmp.Or(opts.MaxSessions, DefaultMaxSessions)
+	opts.SweepInterval = cmp.Or(opts.SweepInterval, DefaultSweepInterval)
+	opts.WarnThreshold = cmp.Or(opts.WarnThreshold, DefaultWarnThreshold)
+	opts.OperationTimeout = cmp.Or(opts.OperationTimeout, DefaultOperationTimeout)
+	opts.CallRetention = cmp.Or(opts.CallRetention, DefaultCallRetention)
+	opts.MaxCallBytes = cmp.Or(opts.MaxCallBytes, DefaultMaxCallBytes)
 	opts.MaxVars = cmp.Or(opts.MaxVars, DefaultMaxVars)
 	opts.MaxPrograms = cmp.Or(opts.MaxPrograms, DefaultMaxPrograms)
 	opts.MaxProgramBytes = cmp.Or(opts.MaxProgramBytes, DefaultMaxProgramBytes)

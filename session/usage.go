@@ -67,9 +67,13 @@ func (u *usage) reserve(ctx context.Context, more int64) error {
 	if use := u.bytes.Add(more); use > u.limit {
 		u.bytes.Add(-more)
 		u.under.Add(-1)
-		return &LimitError{What: "variables and programs of all sessions", Use: use, Limit: u.limit, quota: true}
+		return u.exceeded(use)
 	}
 	return nil
+}
+
+func (u *usage) exceeded(use int64) error {
+	return &LimitError{What: "variables and programs of all sessions", Use: use, Limit: u.limit, quota: true}
 }
 
 // end says how the write ended.
@@ -123,7 +127,7 @@ func (u *usage) stage(ctx context.Context, bytes int64) error {
 	defer u.under.Add(-1)
 	if use := u.staged.Add(bytes) + u.bytes.Load(); use > u.limit {
 		u.staged.Add(-bytes)
-		return &LimitError{What: "variables and programs of all sessions", Use: use, Limit: u.limit, quota: true}
+		return u.exceeded(use)
 	}
 	return nil
 }

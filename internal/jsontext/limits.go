@@ -5,14 +5,14 @@ import (
 	"fmt"
 )
 
-// Limits bound what a text asks of those who read it.
-type Limits struct {
-	// Depth is how deeply arrays and objects may be nested.
-	Depth int
-	// Number is the length of the longest number in characters. If it is not
+// limits bound what a text asks of those who read it.
+type limits struct {
+	// depth is how deeply arrays and objects may be nested.
+	depth int
+	// number is the length of the longest number in characters. If it is not
 	// zero, numbers with a fraction or an exponent must be in the range of a
 	// float, too.
-	Number int
+	number int
 }
 
 // The limits of what is kept in a session or sent to a worker.
@@ -28,8 +28,10 @@ const (
 	MaxNumber = 4300
 )
 
-// maxDepth is the nesting that encoding/json reads.
-const maxDepth = 10_000
+var kept = limits{depth: MaxDepth, number: MaxNumber}
+
+// decoder are those of encoding/json.
+var decoder = limits{depth: 10_000}
 
 // LimitError says which limit a text exceeds.
 type LimitError struct{ Reason string }
@@ -44,12 +46,12 @@ func (s *Scanner) exceed(what string) {
 	s.pos = len(s.text)
 }
 
-// Check says why a text is not one JSON value in UTF-8 within MaxDepth and
-// MaxNumber, or returns nil, and whether the text is free of space between its
-// tokens. The error is a *LimitError if the value is JSON. No error holds a
+// Check says why a text is not one JSON value in UTF-8 within the limits
+// of what is kept, or returns nil, and whether the text is free of space between
+// its tokens. The error is a *LimitError if the value is JSON. No error holds a
 // part of the text: it may be secret.
 func Check(text []byte) (compact bool, err error) {
-	s := Scanner{text: text, limits: Limits{MaxDepth, MaxNumber}}
+	s := Scanner{text: text, limits: kept}
 	s.Value()
 	if err := s.End(); err != nil {
 		return false, err
@@ -59,7 +61,7 @@ func Check(text []byte) (compact bool, err error) {
 
 // CheckObject is Check for an object.
 func CheckObject(text []byte) error {
-	s := Scanner{text: text, limits: Limits{MaxDepth, MaxNumber}}
+	s := Scanner{text: text, limits: kept}
 	s.Object(func([]byte) { s.Value() })
 	return s.End()
 }
@@ -68,7 +70,7 @@ func CheckObject(text []byte) error {
 // but a table of them. With an error it says which member is at fault, if it is
 // one.
 func CheckMembers(text []byte) (key string, err error) {
-	s := Scanner{text: text, limits: Limits{MaxDepth, MaxNumber}, depth: -1}
+	s := Scanner{text: text, limits: kept, depth: -1}
 	var raw []byte
 	s.Object(func(k []byte) {
 		s.Value()

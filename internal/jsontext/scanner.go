@@ -24,7 +24,7 @@ type Scanner struct {
 	text   []byte
 	pos    int
 	depth  int
-	limits Limits
+	limits limits
 	// spaced says that there was space between tokens.
 	spaced bool
 	err    error
@@ -32,7 +32,7 @@ type Scanner struct {
 
 // NewScanner returns a scanner of a text that is bound by nothing but the
 // nesting that encoding/json reads.
-func NewScanner(text []byte) Scanner { return Scanner{text: text, limits: Limits{Depth: maxDepth}} }
+func NewScanner(text []byte) Scanner { return Scanner{text: text, limits: decoder} }
 
 // Pos is where the next token, or the space before it, begins.
 func (s *Scanner) Pos() int { return s.pos }
@@ -156,8 +156,8 @@ func (s *Scanner) open(c byte, what string) bool {
 		s.Fail(what)
 		return false
 	}
-	if s.depth++; s.depth > s.limits.Depth {
-		s.exceed(fmt.Sprintf("is nested deeper than %d levels", s.limits.Depth))
+	if s.depth++; s.depth > s.limits.depth {
+		s.exceed(fmt.Sprintf("is nested deeper than %d levels", s.limits.depth))
 		return false
 	}
 	s.pos++
@@ -284,7 +284,7 @@ func (s *Scanner) number() {
 		}
 		exponent = s.pos - from
 	}
-	if s.limits.Number > 0 {
+	if s.limits.number > 0 {
 		s.judge(start, s.pos > whole, exponent)
 	}
 }
@@ -293,9 +293,9 @@ func (s *Scanner) number() {
 // fraction or an exponent becomes a float where it is read, an integer does not.
 func (s *Scanner) judge(start int, float bool, exponent int) {
 	switch size := s.pos - start; {
-	case size > s.limits.Number:
+	case size > s.limits.number:
 		s.pos = start
-		s.exceed(fmt.Sprintf("has a number of %d characters, where %d are allowed", size, s.limits.Number))
+		s.exceed(fmt.Sprintf("has a number of %d characters, where %d are allowed", size, s.limits.number))
 	case float && (exponent > 2 || size > 200):
 		// Only such a number can be out of range.
 		if _, err := strconv.ParseFloat(string(s.text[start:s.pos]), 64); err != nil {
