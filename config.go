@@ -32,9 +32,8 @@ type Config struct {
 	// library in the user's cache directory, or else in the first of these two,
 	// the directory for temporary files and /dev/shm that serves.
 	RunDir string
-	// Logger receives the engine's records and what workers print and log; nil
-	// is silent.
-	// One record for each failed call says which tool it was.
+	// Logger receives the engine's records and what workers print and log; nil is
+	// silent. One record for each failed call says which tool it was.
 	Logger *slog.Logger
 	// LogTracebacks adds Python's traceback to the record of a failed call,
 	// which has the place in the source in any case.

@@ -175,8 +175,8 @@ func (e *Engine) Execute(ctx context.Context, tool string, args any, opts ...Cal
 //
 // Errors: those of Execute; *execution.StateNotCommittedError if the tool ran
 // and its changes were not stored; ErrCallIDReused, ErrCallClosed and
-// *AnswerNotKeptError for calls with an id; the session package's errors for an invalid id, a full
-// store, or a store that is unavailable.
+// *AnswerNotKeptError for calls with an id; the session package's errors for an
+// invalid id, a full store, or a store that is unavailable.
 func (e *Engine) ExecuteInSession(ctx context.Context, sessionID, tool string, args any, opts ...CallOption) (*Result, error) {
 	if sessionID == "" {
 		return nil, fmt.Errorf("%w: the session id is empty; use Execute for a call without a session", session.ErrInvalid)

@@ -10,8 +10,9 @@
 // # Order
 //
 // Start takes the address, opens the session store, starts the pools and answers requests, in this order; if a step
-// fails, those before it are undone. Stop runs the other way: readiness ends, new calls are refused and running ones have
-// the drain timeout to end, after which they are cancelled, the server closes its connections, the workers are stopped, the store is closed.
+// fails, those before it are undone. Stop runs the other way: readiness ends, new calls are refused and running ones
+// have the drain timeout to end, after which they are cancelled, the server closes its connections, the workers are
+// stopped, the store is closed.
 //
 // # Concurrency and failure
 //

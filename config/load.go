@@ -31,8 +31,9 @@ type layer struct {
 
 func newLayer() layer { return layer{map[string]any{}, map[string]string{}} }
 
-// Load merges the defaults and the sources. The error joins every unknown key, wrong type and unreadable file; each line
-// names the source; beside it stands what could be read, for who wants to tell all problems at once. Whether the values make sense together is for Validate to say.
+// Load merges the defaults and the sources. The error joins every unknown key, wrong type and unreadable file; each
+// line names the source; beside it stands what could be read, for who wants to tell all problems at once. Whether the
+// values make sense together is for Validate to say.
 func Load(src Source) (Config, error) {
 	if src.File == "" {
 		src.File = lookup(src.Env, FileVariable)

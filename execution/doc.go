@@ -9,14 +9,14 @@
 //
 // # Concurrency and failure
 //
-// Calls of one session run one at a time in the order in which they came;
-// calls of tools declared read-only may overlap each other, and commit
-// nothing. While they wait for it they are in the queue of their pool, whose
-// limit and timeout are one for the turn and for a worker. A call made by a host tool on behalf of a running call, with the
-// context the host tool was given, shares the turn of that call: such calls
-// wait only for each other, and those of a read-only call must be read-only.
-// Two sessions whose calls call into each other wait for each other until their
-// contexts end.
+// Calls of one session run one at a time in the order in which they came; calls
+// of tools declared read-only may overlap each other, and commit nothing. While
+// they wait for it they are in the queue of their pool, whose limit and timeout
+// are one for the turn and for a worker. A call made by a host tool on behalf
+// of a running call, with the context the host tool was given, shares the turn
+// of that call: such calls wait only for each other, and those of a read-only
+// call must be read-only. Two sessions whose calls call into each other wait
+// for each other until their contexts end.
 //
 // A call that was given an id is recorded with its commit, also if it changed
 // nothing, and a repetition gets its answer without running. Of one id one call

@@ -45,10 +45,11 @@ type turn struct {
 // turn.
 type waiting func(ctx context.Context, turn string, wait func(context.Context) error) error
 
-// take returns the turn of a session, and a context that carries it. If ctx carries the turn of a call of that session already, because a host
-// tool calls back into the session it serves, the new call is part of that one
-// and waits only for its other parts. Part of a reader can be only readers:
-// anything else fails with worker.ErrReadOnly.
+// take returns the turn of a session, and a context that carries it. If ctx
+// carries the turn of a call of that session already, because a host tool calls
+// back into the session it serves, the new call is part of that one and waits
+// only for its other parts. Part of a reader can be only readers: anything else
+// fails with worker.ErrReadOnly.
 func (t *turns) take(ctx context.Context, id string, readOnly bool, wait waiting) (context.Context, turn, error) {
 	mine := &heldTurn{id: id, readOnly: readOnly, parts: semaphore.NewWeighted(wholeTurn)}
 	mine.outer, _ = ctx.Value(turnKey{}).(*heldTurn)

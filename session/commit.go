@@ -65,9 +65,9 @@ func (c *Commit) changesState() bool {
 // is due, the new deadline.
 //
 // Errors: *StateConflictError if its Basis refuses, ErrFenced (another process
-// owns the session, or it is another session of that id), ErrAlreadyCommitted if
-// a call of the same id is recorded (FindCall has it), ErrNotFound, ErrTooLarge, ErrInvalid, ErrUnavailable,
-// ErrUnknown, ErrCorrupt.
+// owns the session, or it is another session of that id), ErrAlreadyCommitted
+// if a call of the same id is recorded (FindCall has it), ErrNotFound,
+// ErrTooLarge, ErrInvalid, ErrUnavailable, ErrUnknown, ErrCorrupt.
 func (st *Store) Commit(ctx context.Context, id string, c Commit) (*Session, error) {
 	var mark *callMark
 	var answer *Answer

@@ -41,9 +41,10 @@
 //
 // Every write stores the deadline now + TTL + TTL/10. Reading with Get counts
 // as use, and so does a change that changes nothing; they write only when less
-// than a full TTL is left, at most about once in TTL/10. So a session never expires before it was idle for its TTL, and at
-// most TTL/10 later. From its deadline on it is not found, by any operation,
-// whether or not the sweeper has removed it already.
+// than a full TTL is left, at most about once in TTL/10. So a session never
+// expires before it was idle for its TTL, and at most TTL/10 later. From its
+// deadline on it is not found, by any operation, whether or not the sweeper has
+// removed it already.
 //
 // A Hold is a use that lasts. While a call holds its session, the deadline lies
 // behind the longest time the call may take: it is moved there if the TTL alone
@@ -63,5 +64,6 @@
 // # Where to read on
 //
 // Package session/driver is for those who write a backend. The layout of the
-// stored bytes is described in envelope.go and record.go.
+// stored bytes is described in envelope.go, record.go and calllog.go; the bounds
+// of a store are in quota.go (how many sessions) and usage.go (how many bytes).
 package session

@@ -48,9 +48,9 @@ func (h *Hold) Extend(ctx context.Context, s *Session) (*Session, error) {
 }
 
 // Release ends the hold, which counts as use: the deadline becomes that of a
-// session used now. S is the session as its holder knows it, nil if there is none. It
-// writes only if the deadline was moved for the hold, or less than a full time
-// to live is left.
+// session used now. S is the session as its holder knows it, nil if there is
+// none. It writes only if the deadline was moved for the hold, or less than a
+// full time to live is left.
 //
 // Errors: those of Update. A session that is gone is no error.
 func (h *Hold) Release(ctx context.Context, s *Session) error {

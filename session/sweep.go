@@ -34,8 +34,9 @@ func (w *sweeper) init() { w.running = make(chan struct{}, 1) }
 
 // Sweep removes expired sessions, ids of calls that are older than they are
 // kept, and items that no record names: program chunks that were uploaded more
-// than an hour ago, and what earlier sessions left of their calls. The store's own sweeper does the
-// same at its interval; other stores and processes may sweep at the same time.
+// than an hour ago, and what earlier sessions left of their calls. The store's
+// own sweeper does the same at its interval; other stores and processes may
+// sweep at the same time.
 func (st *Store) Sweep(ctx context.Context) (SweepResult, error) {
 	var result SweepResult
 	err := st.do(ctx, OpSweep, "", func(ctx context.Context) (err error) {

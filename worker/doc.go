@@ -17,6 +17,7 @@
 // calls overlap in one worker.
 //
 // Read on in contract.go for the seam, pool.go for the pool (admission.go,
-// acquire.go and queue.go for its callers, supervise.go and state.go for its workers), and in
-// docs/protocol.md for the wire protocol of the standard transport.
+// acquire.go and queue.go for its callers, supervise.go and state.go for its
+// workers), and in docs/protocol.md for the wire protocol of the standard
+// transport.
 package worker

@@ -80,8 +80,8 @@ type Observer struct {
 	WorkerStarted func(pool, worker string, took time.Duration)
 	// WorkerExited: a worker that had been ready has ended.
 	WorkerExited func(pool, worker string, exit Exit)
-	// Restart: a worker will be started again. Reason is "start_failed",
-	// "exited", "unanswered_cancel", "no_pong", "suspended", "panic", or "requested" by
+	// Restart: a worker will be started again. Reason is "start_failed", "exited",
+	// "unanswered_cancel", "no_pong", "suspended", "panic", or "requested" by
 	// Pool.Restart.
 	Restart func(pool, reason string)
 	// Saturated: a caller was refused because the queue is full.
@@ -97,8 +97,8 @@ type CallDone struct {
 	// Result is "ok", "tool_error", "refused" (unknown tool, or state not
 	// held: nothing ran), "canceled", "deadline", "crashed" or "error".
 	Result string
-	// Queued is the time spent waiting, for a turn and for the worker, Ran that from the
-	// call's start to its return.
+	// Queued is the time spent waiting, for a turn and for the worker, Ran that
+	// from the call's start to its return.
 	Queued, Ran time.Duration
 }
 

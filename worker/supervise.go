@@ -282,7 +282,8 @@ func (pl *place) bury(ctx context.Context, w *instance) (reason Cause) {
 	return reason
 }
 
-// pause waits before the next start, unless that was asked for. It reports false when the pool stops.
+// pause waits before the next start, unless that was asked for. It reports
+// false when the pool stops.
 func (pl *place) pause(ctx context.Context, reason Cause, failures int) bool {
 	p := pl.pool
 	if ctx.Err() == nil {

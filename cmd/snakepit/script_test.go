@@ -169,8 +169,8 @@ func save(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[2], match[1])
 }
 
-// signal NAME FILE sends TERM, INT, HUP or KILL to the process whose id FILE (or stdout) holds. After KILL it waits until the
-// process is gone.
+// signal NAME FILE sends TERM, INT, HUP or KILL to the process whose id FILE (or stdout) holds. After KILL it waits
+// until the process is gone.
 func sendSignal(ts *testscript.TestScript, _ bool, args []string) {
 	signals := map[string]syscall.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "HUP": syscall.SIGHUP, "KILL": syscall.SIGKILL}
 	if len(args) != 2 || signals[args[0]] == 0 {

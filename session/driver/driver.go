@@ -63,10 +63,11 @@ type Store interface {
 	// The driver owns the byte slices of the batch afterwards and may keep
 	// them; the caller never changes them again.
 	//
-	// Errors: ErrExists (If is IfAbsent and the record exists); ErrConflict
-	// (If is IfRevision and the record has another revision, or is absent);
-	// ErrItemExists (If holds, and an item of Absent exists); ErrTooLarge; ErrUnavailable (nothing was written); ErrUnknown (it may
-	// have been written); the context's error (nothing was written).
+	// Errors: ErrExists (If is IfAbsent and the record exists); ErrConflict (If is
+	// IfRevision and the record has another revision, or is absent); ErrItemExists
+	// (If holds, and an item of Absent exists); ErrTooLarge; ErrUnavailable
+	// (nothing was written); ErrUnknown (it may have been written); the context's
+	// error (nothing was written).
 	Apply(ctx context.Context, id string, batch *Batch) (Revision, error)
 
 	// Item returns the bytes of one item of a session. The caller does not

@@ -60,7 +60,8 @@ func TestRepetitionsUnderFire(t *testing.T) {
 	for n := range sessions {
 		all.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
-				// Turns the ring of the session's last writes; whether it succeeds does not matter.
+				// Turns the ring of the session's last writes; whether it succeeds does not
+				// matter.
 				_, _ = c.client.Patch(ctx, sessionID(n), client.Patch{Set: map[string]json.RawMessage{"other": json.RawMessage(fmt.Sprint(i))}})
 			}
 		})

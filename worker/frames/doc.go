@@ -27,6 +27,6 @@
 // a worker, every waiting call is told how its process ended; a call counts as
 // not executed only if its frame was certainly not written completely.
 //
-// Read on in frames.go (start), conn.go (life of a worker), read.go (who
-// reads), call.go and host.go.
+// Read on in frames.go (start), offer.go (what a worker may say of itself),
+// conn.go (its life), read.go (who reads), call.go and host.go.
 package frames

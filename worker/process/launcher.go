@@ -28,10 +28,9 @@ const childSocket = 3
 
 // Options configure a Launcher.
 type Options struct {
-	// RunDir is where running workers are recorded, so that the next launcher
-	// can clean up behind a host that was killed. It is created if missing, and
-	// nobody but this user may be able to write to it.
-	// Any number of hosts may share one.
+	// RunDir is where running workers are recorded, so that the next launcher can
+	// clean up behind a host that was killed. It is created if missing, and nobody
+	// but this user may be able to write to it. Any number of hosts may share one.
 	RunDir string
 	// Logger says what was cleaned up; nil is silent.
 	Logger *slog.Logger
