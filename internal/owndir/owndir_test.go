@@ -220,15 +220,3 @@ func TestPaths(t *testing.T) {
 		t.Errorf("without a home: %v", run)
 	}
 }
-
-// What is there already may be on a file system that has become read-only.
-func TestMakeFirstPassesOverWhatCannotBeWrittenTo(t *testing.T) {
-	if os.Geteuid() == 0 {
-		t.Skip("modes do not keep root from writing")
-	}
-	base := visible(t)
-	closed, good := mkdir(t, 0o500, base, "closed"), filepath.Join(base, "good")
-	if got, err := owndir.MakeFirst([]string{closed, good}); err != nil || got != good {
-		t.Errorf("got %q, %v", got, err)
-	}
-}
