@@ -45,7 +45,8 @@ func WithCallID(id string) CallOption { return func(o *callOptions) { o.callID =
 // Idempotent allows the call to run again on another worker if one dies.
 func Idempotent() CallOption { return func(o *callOptions) { o.idempotent = true } }
 
-// WithTimeout replaces the pool's CallTimeout or StreamTimeout. A deadline of
+// WithTimeout replaces the pool's CallTimeout or StreamTimeout; one that is
+// longer than its MaxTimeout is refused with ErrInvalid. A deadline of
 // the context holds besides.
 func WithTimeout(d time.Duration) CallOption { return func(o *callOptions) { o.timeout = d } }
 

@@ -79,6 +79,10 @@ type PoolConfig struct {
 	CallTimeout time.Duration
 	// StreamTimeout bounds a stream, queueing included; default 900 s.
 	StreamTimeout time.Duration
+	// MaxTimeout is the longest that a call may ask for with WithTimeout; one
+	// that asks for more is refused. Default: the longest of one hour,
+	// CallTimeout and StreamTimeout; negative for no bound.
+	MaxTimeout time.Duration
 	// StartTimeout bounds the start of a worker; default 30 s.
 	StartTimeout time.Duration
 	// PingInterval is how often an idle worker is asked for a sign of life, and
@@ -155,5 +159,22 @@ func (p PoolConfig) withDefaults() PoolConfig {
 	p.Name = cmp.Or(p.Name, "default")
 	p.CallTimeout = cmp.Or(p.CallTimeout, 300*time.Second)
 	p.StreamTimeout = cmp.Or(p.StreamTimeout, 900*time.Second)
+	p.MaxTimeout = cmp.Or(p.MaxTimeout, max(time.Hour, p.CallTimeout, p.StreamTimeout))
 	return p
+}
+
+// timeout returns the bound of a call that asks for one of its own, or for the
+// pool's if asked is zero.
+func (p PoolConfig) timeout(asked time.Duration, streams bool) (time.Duration, error) {
+	switch {
+	case asked < 0:
+		return 0, fmt.Errorf("%w: a timeout of %v: give a positive one, or none for that of pool %q", session.ErrInvalid, asked, p.Name)
+	case p.MaxTimeout > 0 && asked > p.MaxTimeout:
+		return 0, fmt.Errorf("%w: a timeout of %v: calls in pool %q may have %v at most (max_timeout)", session.ErrInvalid, asked, p.Name, p.MaxTimeout)
+	case asked > 0:
+		return asked, nil
+	case streams:
+		return p.StreamTimeout, nil
+	}
+	return p.CallTimeout, nil
 }

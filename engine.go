@@ -273,12 +273,9 @@ func (e *Engine) execute(ctx context.Context, sessionID, tool string, args any, 
 	if err != nil {
 		return nil, fmt.Errorf("execute %s: %w", tool, err)
 	}
-	timeout := o.timeout
-	if timeout == 0 {
-		timeout = p.config.CallTimeout
-		if onChunk != nil {
-			timeout = p.config.StreamTimeout
-		}
+	timeout, err := p.config.timeout(o.timeout, onChunk != nil)
+	if err != nil {
+		return nil, fmt.Errorf("execute %s: %w", tool, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

@@ -364,3 +364,33 @@ func await(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	testenv.Eventually(t, 10*time.Second, what, is)
 }
+
+func TestTimeoutsThatCallersAskForAreBounded(t *testing.T) {
+	for name, c := range map[string]struct {
+		pool    snakepit.PoolConfig
+		allowed time.Duration
+	}{
+		"default":                      {snakepit.PoolConfig{}, time.Hour},
+		"calls have longer without it": {snakepit.PoolConfig{CallTimeout: 2 * time.Hour}, 2 * time.Hour},
+		"set":                          {snakepit.PoolConfig{MaxTimeout: 20 * time.Minute}, 20 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := openEngine(t, func(cfg *snakepit.Config) {
+				cfg.Pools[0].CallTimeout, cfg.Pools[0].MaxTimeout = c.pool.CallTimeout, c.pool.MaxTimeout
+			})
+			if _, err := e.Execute(t.Context(), "pid", nil, snakepit.WithTimeout(c.allowed)); err != nil {
+				t.Error(err)
+			}
+			for _, timeout := range []time.Duration{c.allowed + 1, -1} {
+				_, err := e.Execute(t.Context(), "pid", nil, snakepit.WithTimeout(timeout))
+				if !errors.Is(err, snakepit.ErrInvalid) {
+					t.Errorf("with a timeout of %v: %v", timeout, err)
+				}
+			}
+		})
+	}
+	e := openEngine(t, func(cfg *snakepit.Config) { cfg.Pools[0].MaxTimeout = -1 })
+	if _, err := e.Execute(t.Context(), "pid", nil, snakepit.WithTimeout(1000*time.Hour)); err != nil {
+		t.Errorf("without a bound: %v", err)
+	}
+}

@@ -109,6 +109,7 @@ func poolConfig(c config.Pool) snakepit.PoolConfig {
 		QueueTimeout:  c.QueueTimeout,
 		CallTimeout:   c.CallTimeout,
 		StreamTimeout: c.StreamTimeout,
+		MaxTimeout:    c.MaxTimeout,
 		StartTimeout:  c.StartTimeout,
 		PingInterval:  orNever(c.PingInterval),
 		CancelGrace:   c.CancelGrace,

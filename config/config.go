@@ -80,6 +80,7 @@ type Pool struct {
 	QueueTimeout  time.Duration     `koanf:"queue_timeout" doc:"Longest wait of a call until a worker has it, for the turn of its session and for the worker together."`
 	CallTimeout   time.Duration     `koanf:"call_timeout" doc:"Limit of a call, waiting included, unless the caller sets its own."`
 	StreamTimeout time.Duration     `koanf:"stream_timeout" doc:"Limit of a streaming call, waiting included, unless the caller sets its own."`
+	MaxTimeout    time.Duration     `koanf:"max_timeout" doc:"Longest limit that a caller may set; a longer one is refused. 0: the longest of one hour, call_timeout and stream_timeout."`
 	StartTimeout  time.Duration     `koanf:"start_timeout" doc:"Longest time from starting a worker process to its being ready."`
 	PingInterval  time.Duration     `koanf:"ping_interval" doc:"How often an idle worker is asked for a sign of life, and how long it may take for one; after three missed in a row it is replaced. So is a worker, idle or busy, that a signal (SIGSTOP) has stopped for three intervals. While a call runs its timeout and cancel_grace are the bound. 0: never."`
 	CancelGrace   time.Duration     `koanf:"cancel_grace" doc:"Time a worker has to end a canceled call before it is killed."`

@@ -146,6 +146,11 @@ func (v *validator) pools() {
 		v.positive(key+"queue_timeout", p.QueueTimeout)
 		v.positive(key+"call_timeout", p.CallTimeout)
 		v.positive(key+"stream_timeout", p.StreamTimeout)
+		if p.MaxTimeout < 0 {
+			v.problem(key+"max_timeout", "%s is negative; use 0 for the default", p.MaxTimeout)
+		} else if longest := max(p.CallTimeout, p.StreamTimeout); p.MaxTimeout > 0 && p.MaxTimeout < longest {
+			v.problem(key+"max_timeout", "%s is shorter than the %s that calls have without asking", p.MaxTimeout, longest)
+		}
 		v.positive(key+"start_timeout", p.StartTimeout)
 		if p.PingInterval < 0 {
 			v.problem(key+"ping_interval", "%s is negative; use 0 for never", p.PingInterval)

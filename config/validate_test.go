@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/snakepit-go/snakepit/config"
 )
@@ -69,6 +70,8 @@ func TestValidateRefuses(t *testing.T) {
 		{func(c *config.Config) { c.Pools[0].QueueTimeout = 0 }, "pools[0].queue_timeout (default): 0s is too short"},
 		{func(c *config.Config) { c.Pools[0].CallTimeout = 0 }, "pools[0].call_timeout (default): 0s is too short"},
 		{func(c *config.Config) { c.Pools[0].StreamTimeout = 0 }, "pools[0].stream_timeout (default): 0s is too short"},
+		{func(c *config.Config) { c.Pools[0].MaxTimeout = -1 }, "pools[0].max_timeout (default): -1ns is negative; use 0 for the default"},
+		{func(c *config.Config) { c.Pools[0].MaxTimeout = time.Minute }, "pools[0].max_timeout (default): 1m0s is shorter than the 15m0s that calls have without asking"},
 		{func(c *config.Config) { c.Pools[0].StartTimeout = 0 }, "pools[0].start_timeout (default): 0s is too short"},
 		{func(c *config.Config) { c.Pools[0].CancelGrace = 0 }, "pools[0].cancel_grace (default): 0s is too short"},
 		{func(c *config.Config) { c.Pools[0].StopGrace = 0 }, "pools[0].stop_grace (default): 0s is too short"},
