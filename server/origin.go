@@ -58,8 +58,8 @@ func (p pages) share(next http.Handler) http.Handler {
 	}
 	return cors.New(cors.Options{
 		AllowedOrigins: p.origins,
-		AllowedMethods: append(connectcors.AllowedMethods(), http.MethodHead, http.MethodPut, http.MethodDelete),
-		AllowedHeaders: append(connectcors.AllowedHeaders(), CorrelationHeader, "Traceparent", "Idempotency-Key", "If-None-Match", "Range"),
+		AllowedMethods: append(connectcors.AllowedMethods(), http.MethodHead, http.MethodPut),
+		AllowedHeaders: append(connectcors.AllowedHeaders(), CorrelationHeader, "Traceparent", "Idempotency-Key", "If-None-Match"),
 		ExposedHeaders: append(connectcors.ExposedHeaders(), CorrelationHeader, "Retry-After", "ETag"),
 		MaxAge:         7200, // the longest that a browser keeps an answer
 		// Of a page on the internet, for a server in a private network.
