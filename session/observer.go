@@ -102,8 +102,8 @@ func Operations() []Operation {
 type Result uint8
 
 // The results of operations. Only ResultUnavailable, ResultUnknown,
-// ResultCorrupt, ResultFull, ResultTimeout and ResultError are faults; the others are
-// answers.
+// ResultCorrupt, ResultFull, ResultTimeout and ResultError are faults; the
+// others are answers.
 const (
 	ResultOK Result = iota
 	ResultNotFound

@@ -18,8 +18,8 @@ func pageOf(t *testing.T, name string) string {
 	return string(text)
 }
 
-// Each kind of change has one list in a version, in the order of Keep a Changelog, and nothing stands twice: merges break
-// that without a conflict.
+// Each kind of change has one list in a version, in the order of Keep a
+// Changelog, and nothing stands twice: merges break that without a conflict.
 func TestChangelogHasOneListOfEachKind(t *testing.T) {
 	for _, problem := range changelogProblems(pageOf(t, "CHANGELOG.md")) {
 		t.Errorf("CHANGELOG.md: %s", problem)

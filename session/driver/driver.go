@@ -162,8 +162,9 @@ type Batch struct {
 	// if the batch is applied, and touches it before anyone else can see it.
 	Record *Record
 
-	// Delete removes the record. Deleting an absent record with IfAny is no
-	// error, and neither is deleting one that cannot be read. Items stay unless Drop names them.
+	// Delete removes the record. Deleting an absent record with IfAny is no error,
+	// and neither is deleting one that cannot be read. Items stay unless Drop
+	// names them.
 	Delete bool
 
 	// Put stores items, replacing those of the same key. Drop removes items;
