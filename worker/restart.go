@@ -51,14 +51,30 @@ func (p *Pool) Restart(ctx context.Context, id string) error {
 
 // RestartAll restarts the workers one after another, so that the others take
 // calls meanwhile. It stops at the first that cannot be started: workers that
-// run stay as they are.
+// run stay as they are. Places without one come first, so that tools that do
+// not load cost one worker, however often this is tried.
 func (p *Pool) RestartAll(ctx context.Context) error {
-	for _, pl := range p.places {
+	for _, pl := range p.downFirst() {
 		if err := p.Restart(ctx, pl.id); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// downFirst returns the places, those whose worker takes no calls first.
+func (p *Pool) downFirst() []*place {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list := make([]*place, 0, len(p.places))
+	for _, up := range []bool{false, true} {
+		for _, pl := range p.places {
+			if pl.state.TakesCalls() == up {
+				list = append(list, pl)
+			}
+		}
+	}
+	return list
 }
 
 // attempted notes how a start went and tells those who wait for it; p.mu is

@@ -134,6 +134,32 @@ func TestRestartAllStopsAtAFailure(t *testing.T) {
 	})
 }
 
+// Tools that do not load cost no second worker, whichever place it was that
+// could not be started: it is tried first.
+func TestRestartAllTriesThoseThatAreDownFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var broken atomic.Bool
+		f := &workertest.Fake{OnStart: func(_ context.Context, spec worker.Spec) error {
+			if broken.Load() {
+				return &worker.StartError{Worker: spec.ID, Reason: "SyntaxError"}
+			}
+			return nil
+		}}
+		opts := fast(f)
+		opts.Size = 3
+		opts.Backoff = worker.Backoff{Min: time.Minute, Max: time.Minute}
+		p := startPool(t, opts)
+		broken.Store(true)
+		wantErr(t, p.Restart(t.Context(), "default-3"), worker.ErrStartFailed)
+		for range 2 {
+			wantErr(t, p.RestartAll(t.Context()), worker.ErrStartFailed)
+			if s := p.Stats(); s.Ready != 2 || !slices.Equal(generations(p)[:2], []uint64{1, 1}) {
+				t.Errorf("after a further failure: %+v, generations %v", s, generations(p))
+			}
+		}
+	})
+}
+
 func TestRestartOfAWorkerThatStarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &workertest.Fake{}
