@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"bufio"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -17,6 +18,8 @@ import (
 	"github.com/snakepit-go/snakepit"
 	"github.com/snakepit-go/snakepit/server"
 	"github.com/snakepit-go/snakepit/session"
+	"github.com/snakepit-go/snakepit/session/driver"
+	"github.com/snakepit-go/snakepit/session/memstore"
 	"github.com/snakepit-go/snakepit/worker"
 	"github.com/snakepit-go/snakepit/worker/workertest"
 )
@@ -147,6 +150,47 @@ func TestPrograms(t *testing.T) {
 
 // TestPlainStreamThatFails has a tool fail after its first chunk, when the
 // status has been sent: the last object says so.
+// damagedItems is a store whose items cannot be read.
+type damagedItems struct{ driver.Store }
+
+func (damagedItems) Item(context.Context, string, string) ([]byte, error) {
+	return nil, fmt.Errorf("block 7: %w", driver.ErrCorrupt)
+}
+
+func TestAProgramThatCannotBeReadIsAnError(t *testing.T) {
+	r := serve(t, func(cfg *snakepit.Config, _ *server.Options) { cfg.Store = damagedItems{memstore.New()} })
+	r.post(t, create, `{"id":"s"}`)
+	if res := r.send(t, http.MethodPut, "/v1/sessions/s/programs/p", "content"); res.status != http.StatusOK {
+		t.Fatalf("put: %d %s", res.status, res.body)
+	}
+	res := r.send(t, http.MethodGet, "/v1/sessions/s/programs/p", "")
+	if res.status != http.StatusInternalServerError || !strings.Contains(res.body, `"corrupt"`) || res.header.Get("ETag") != "" {
+		t.Errorf("got %d %v %s", res.status, res.header, res.body)
+	}
+}
+
+// TestHalfASurrogatePairIsRefused: Python could not encode it again, and two
+// names or arguments that differ in it would be taken for one.
+func TestHalfASurrogatePairIsRefused(t *testing.T) {
+	r := serve(t, nil)
+	const patch = "/snakepit.v1.SessionService/Patch"
+	r.post(t, create, `{"id":"s"}`)
+	for path, bodies := range map[string][]string{
+		create:  {`{"id":"n","vars":{"a":"\ud800"}}`, `{"id":"n","vars":{"\udc00":1}}`},
+		patch:   {`{"id":"s","set":{"a":["\udc00"]}}`, `{"id":"s","set":{"a":1,"\ud800":1}}`, `{"id":"s","set":{"a":{"\ude00\ud83d":1}}}`},
+		execute: {`{"invocation":{"tool":"echo","callId":"c","arguments":{"text":"\ud800"}}}`, `{"invocation":{"tool":"echo","arguments":{"\ud800":1}}}`},
+	} {
+		for _, body := range bodies {
+			if res := r.post(t, path, body); res.status != http.StatusBadRequest || !strings.Contains(res.body, "half of a surrogate pair") {
+				t.Errorf("%s: answered %d %s", body, res.status, res.body)
+			}
+		}
+	}
+	if res := r.post(t, patch, `{"id":"s","set":{"\ud83d\ude00":"\ud83d\ude00"}}`); res.status != http.StatusOK {
+		t.Errorf("a whole pair: %d %s", res.status, res.body)
+	}
+}
+
 func TestPlainStreamThatFails(t *testing.T) {
 	halfway := workertest.Tool{
 		Tool: worker.Tool{Name: "halfway", Streams: true},

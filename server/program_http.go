@@ -59,10 +59,19 @@ func (h *programHandler) get(w http.ResponseWriter, r *http.Request) (err error)
 	p := program.Program()
 	tag := `"` + p.SHA256 + `"`
 	header := w.Header()
+	unchanged := matches(r.Header.Get("If-None-Match"), tag)
+	var part []byte
+	if !unchanged && r.Method != http.MethodHead {
+		// What cannot be read at all is an error like others, not a download that breaks off.
+		part = make([]byte, min(p.Size, programPart))
+		if _, err := io.ReadFull(program, part); err != nil {
+			return err
+		}
+	}
 	header.Set("ETag", tag)
 	header.Set("Cache-Control", "no-cache")
 	header.Set("Last-Modified", p.Updated.UTC().Format(http.TimeFormat))
-	if matches(r.Header.Get("If-None-Match"), tag) {
+	if unchanged {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
@@ -78,7 +87,11 @@ func (h *programHandler) get(w http.ResponseWriter, r *http.Request) (err error)
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	if _, err := io.CopyBuffer(struct{ io.Writer }{w}, program, make([]byte, programPart)); err != nil {
+	_, err = w.Write(part)
+	if err == nil && len(part) > 0 {
+		_, err = io.CopyBuffer(struct{ io.Writer }{w}, program, part)
+	}
+	if err != nil {
 		return fmt.Errorf("%w: %w", errCutOff, err)
 	}
 	return nil

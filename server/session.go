@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"connectrpc.com/connect"
@@ -11,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	snakepitv1 "github.com/snakepit-go/snakepit/api/snakepit/v1"
+	"github.com/snakepit-go/snakepit/internal/jsontext"
 	"github.com/snakepit-go/snakepit/session"
 	"github.com/snakepit-go/snakepit/session/driver"
 )
@@ -181,6 +183,12 @@ func varsOf(field string, text []byte) (map[string]json.RawMessage, error) {
 	object, err := objectOf(field, text)
 	if err != nil || object == nil {
 		return nil, err
+	}
+	if key, err := jsontext.CheckMembers(object); err != nil {
+		if key != "" {
+			field = fmt.Sprintf("variable %q", key)
+		}
+		return nil, &session.InvalidError{Field: field, Reason: err.Error()}
 	}
 	var vars map[string]json.RawMessage
 	if err := json.Unmarshal(object, &vars); err != nil {

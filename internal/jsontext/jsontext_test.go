@@ -75,6 +75,14 @@ func TestLimits(t *testing.T) {
 		{"0e999", ""},
 		{"1e-400", ""}, // 0, as everywhere
 		{`[1,`, "a value expected"},
+		{`"\ud83d\uDE00 \u00e9 \\ud800"`, ""},
+		{`"\ud800"`, "not valid Unicode, half of a surrogate pair (at byte 1)"},
+		{`"\udc00"`, "not valid Unicode"},
+		{`"\ude00\ud83d"`, "not valid Unicode"},
+		{`"\ud800\ud800\udc00"`, "not valid Unicode"},
+		{`"\ud800\u0041"`, "not valid Unicode"},
+		{`"\ud800\\udc00"`, "not valid Unicode"},
+		{`{"a":{"\ud800":1}}`, "not valid Unicode"},
 	} {
 		shown := c.text[:min(len(c.text), 30)]
 		_, err := Check([]byte(c.text))

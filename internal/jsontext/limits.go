@@ -13,6 +13,9 @@ type limits struct {
 	// zero, numbers with a fraction or an exponent must be in the range of a
 	// float, too.
 	number int
+	// unicode says that texts must be valid Unicode: escaped surrogates come in
+	// pairs.
+	unicode bool
 }
 
 // The limits of what is kept in a session or sent to a worker.
@@ -28,7 +31,9 @@ const (
 	MaxNumber = 4300
 )
 
-var kept = limits{depth: MaxDepth, number: MaxNumber}
+// Half of a surrogate pair is no text: Python cannot encode it again, and Go
+// replaces it, so that two names or arguments would become one.
+var kept = limits{depth: MaxDepth, number: MaxNumber, unicode: true}
 
 // decoder are those of encoding/json.
 var decoder = limits{depth: 10_000}

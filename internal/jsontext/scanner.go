@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -239,11 +240,14 @@ func (s *Scanner) escape() {
 	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
 		s.pos += 2
 	case 'u':
-		for i := 1; i <= 4; i++ {
-			if i >= len(rest) || !isHex(rest[i]) {
-				s.Fail("four hexadecimal digits expected")
-				return
-			}
+		unit, ok := hexUnit(rest[1:])
+		if !ok {
+			s.Fail("four hexadecimal digits expected")
+			return
+		}
+		if s.limits.unicode && utf16.IsSurrogate(unit) {
+			s.pair(unit, rest[5:])
+			return
 		}
 		s.pos += 6
 	default:
@@ -251,8 +255,35 @@ func (s *Scanner) escape() {
 	}
 }
 
-func isHex(c byte) bool {
-	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
+// pair reads an escaped surrogate, which is to be the first of a pair; rest is
+// what follows it.
+func (s *Scanner) pair(first rune, rest []byte) {
+	if len(rest) > 2 && rest[0] == '\\' && rest[1] == 'u' {
+		if second, ok := hexUnit(rest[2:]); ok && utf16.DecodeRune(first, second) != utf8.RuneError {
+			s.pos += 12
+			return
+		}
+	}
+	s.exceed("has a text that is not valid Unicode, half of a surrogate pair")
+}
+
+// hexUnit is the number that a text begins with, of four hexadecimal digits.
+func hexUnit(text []byte) (unit rune, ok bool) {
+	if len(text) < 4 {
+		return 0, false
+	}
+	for _, c := range text[:4] {
+		switch {
+		case '0' <= c && c <= '9':
+			c -= '0'
+		case 'a' <= c|0x20 && c|0x20 <= 'f':
+			c = c | 0x20 - 'a' + 10
+		default:
+			return 0, false
+		}
+		unit = unit<<4 | rune(c)
+	}
+	return unit, true
 }
 
 func (s *Scanner) number() {
