@@ -108,3 +108,30 @@ func TestConflictAfterAChunk(t *testing.T) {
 		}
 	})
 }
+
+// Whose answer was lost learns of what the call overwrote from the repetition.
+func TestARepetitionTellsWhatWasOverwritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t, 1, nil)
+		defer h.close(t)
+		if _, _, err := h.sessions.Create(t.Context(), "s", nil); err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			time.Sleep(500 * time.Millisecond)
+			if _, err := h.sessions.Patch(t.Context(), "s", session.Patch{Set: map[string]json.RawMessage{"notes": json.RawMessage(`["other"]`)}}); err != nil {
+				t.Error(err)
+			}
+		}()
+		for _, repeated := range []bool{false, true} {
+			res, err := h.Execute(t.Context(), h.named("a", "s", "slownote", "call"))
+			if err != nil || res.Repeated != repeated || !slices.Equal(res.Overwritten, []string{"notes"}) {
+				t.Fatalf("%+v, %v", res, err)
+			}
+		}
+		status, err := h.CallStatus(t.Context(), "s", "a")
+		if err != nil || status.Answer == nil || !slices.Equal(status.Answer.Overwritten, []string{"notes"}) {
+			t.Errorf("%+v, %v", status, err)
+		}
+	})
+}

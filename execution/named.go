@@ -178,8 +178,9 @@ func (r *Request) repeat(rec *session.CallRecord, sess *session.Session) (*Resul
 			Worker: rec.Answer.Worker,
 			Value:  slices.Clip(rec.Answer.Value), Attachments: rec.Answer.Attachments,
 		},
-		Session:  sess,
-		Repeated: true,
+		Session:     sess,
+		Overwritten: rec.Answer.Overwritten,
+		Repeated:    true,
 	}, nil
 }
 
@@ -251,7 +252,8 @@ const (
 	CallCommitted
 	// CallRunning: it runs, or waits for its turn, in this process.
 	CallRunning
-	// CallClosed: none of the id has been committed, and none ever will be.
+	// CallClosed: none of the id has been committed, and none will be as long as
+	// ids are kept.
 	CallClosed
 	// CallNotKept: ids that are as recent as CallStatus.KeptSince had to make
 	// room. A call of this id was never committed, or before that.

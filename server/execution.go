@@ -93,7 +93,7 @@ func statusMessage(status *snakepit.CallStatus) *snakepitv1.CallStatus {
 		m.At = timestamppb.New(status.At)
 	}
 	if a := status.Answer; a != nil {
-		m.Answer = &snakepitv1.ExecuteResponse{Result: a.Value, Attachments: a.Attachments, Worker: a.Worker}
+		m.Answer = &snakepitv1.ExecuteResponse{Result: a.Value, Attachments: a.Attachments, Worker: a.Worker, Overwritten: a.Overwritten}
 	}
 	return m
 }

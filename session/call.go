@@ -41,6 +41,8 @@ type Answer struct {
 	Attachments [][]byte
 	// Worker is the one that ran it.
 	Worker string
+	// Overwritten is what its commit said in Basis.Overwritten.
+	Overwritten []string
 }
 
 // Chunk is a part of a stream.

@@ -38,7 +38,8 @@ import (
 //	      8 SHA-256 of the answer
 //	log   1 hash of the id, 2 time, 3 size of the mark's item, 4 value,
 //	      5 attachment, repeated, 6 worker, 7 there is an answer, 8 chunk
-//	      {4 value, 5 attachment, repeated}, repeated
+//	      {4 value, 5 attachment, repeated}, repeated, 9 variable that was
+//	      overwritten, repeated
 const (
 	callPrefix = "call/"
 	// callPart names them in errors.
@@ -61,6 +62,7 @@ const (
 	logWorker     protowire.Number = 6
 	logAnswered   protowire.Number = 7
 	logChunk      protowire.Number = 8
+	logOverwrite  protowire.Number = 9
 )
 
 const (
@@ -213,6 +215,9 @@ func (e *logEntry) append(dst []byte) []byte {
 		dst = protowire.AppendBytes(dst, c.append(nil))
 	}
 	dst = (&Chunk{e.answer.Value, e.answer.Attachments}).append(dst)
+	for _, key := range e.answer.Overwritten {
+		dst = appendBytes(dst, logOverwrite, key)
+	}
 	return appendBytes(dst, logWorker, e.answer.Worker)
 }
 
@@ -260,6 +265,8 @@ func decodeLogEntry(payload []byte) (*logEntry, error) {
 			answer.Chunks = append(answer.Chunks, c)
 		case logWorker:
 			answer.Worker = string(f.bytes)
+		case logOverwrite:
+			answer.Overwritten = append(answer.Overwritten, string(f.bytes))
 		case logAnswered:
 			e.answer = &answer
 		default:

@@ -89,13 +89,20 @@ func (st *Store) Commit(ctx context.Context, id string, c Commit) (*Session, err
 			c.Set, err = prepareVars(c.Set)
 			return err
 		},
-		guard: c.Fence.check,
-		apply: func(d *Draft) error {
-			if c.Basis != nil {
-				if err := c.Basis.compare(d.base, c.Set, c.Unset); err != nil {
-					return err
-				}
+		guard: func(newest *Session) error {
+			if err := c.Fence.check(newest); err != nil {
+				return err
 			}
+			if c.Basis == nil {
+				return nil
+			}
+			err := c.Basis.compare(newest, c.Set, c.Unset)
+			if answer != nil {
+				answer.Overwritten = c.Basis.Overwritten
+			}
+			return err
+		},
+		apply: func(d *Draft) error {
 			d.patchVars(c.Set, c.Unset)
 			for _, name := range c.DropPrograms {
 				d.dropProgram(name)
