@@ -21,7 +21,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import __version__, calls, codec, failures, tools
-from .calls import Call, Note, Parts
+from .calls import Answer, Call, Note, Parts
 from .connection import TOO_DEEP, Closed, Connection, Message
 from .duty import Duty, Once
 from .errors import DefinitionError, Error, HostError, InvalidArguments, ReadOnlyError, Unencodable, type_name
@@ -214,7 +214,9 @@ class Runtime:
 
     # -- what tools ask of the host
 
-    def request(self, call: Call, method: str, params: dict[str, Any], parts: Parts, note: Note | None = None) -> tuple[dict[str, Any], list[Any]]:
+    def request(
+        self, call: Call, method: str, params: dict[str, Any], parts: Parts, note: Note | None = None
+    ) -> Answer:
         """Send a request of a call and wait for the answer. Raises HostError.
 
         note(result) is called by whoever receives the answer, before the next one.
@@ -224,7 +226,7 @@ class Runtime:
         self._wait(answer.once)
         return answer.take()
 
-    async def request_async(self, call: Call, method: str, params: dict[str, Any], parts: Parts) -> tuple[dict[str, Any], list[Any]]:
+    async def request_async(self, call: Call, method: str, params: dict[str, Any], parts: Parts) -> Answer:
         """As request, without blocking the event loop."""
         once, future = _async_once()
         answer = self._ask(method, self._request_params(call, params, parts), parts, once)
@@ -431,7 +433,7 @@ class _Answer:
             self._note(message.header.get("result") or {})
         self.once.set()
 
-    def take(self) -> tuple[dict[str, Any], list[Any]]:
+    def take(self) -> Answer:
         """Its result and parts. Raises HostError."""
         message = self.message
         assert message is not None  # the Once has happened

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import codec
 from .cached import Cache
-from .calls import Call, Note, Parts, current_call, params_json
+from .calls import Answer, Call, Note, Parts, current_call, params_json
 from .errors import HostError, type_name
 from .session import Held, encode_var
 from .session import Session as _Session
@@ -268,7 +268,9 @@ class _Run:
 
     # -- the host, as session.py and calls.py see it
 
-    def request(self, call: Call, method: str, params: dict[str, Any], parts: Parts, note: Note | None = None) -> tuple[dict[str, Any], list[Any]]:
+    def request(
+        self, call: Call, method: str, params: dict[str, Any], parts: Parts, note: Note | None = None
+    ) -> Answer:
         if call.ended:
             raise call.over()
         result, received = getattr(self, "_" + method.replace(".", "_"))(parts, **params)
@@ -276,13 +278,13 @@ class _Run:
             note(result)
         return result, received
 
-    async def request_async(self, call: Call, method: str, params: dict[str, Any], parts: Parts) -> tuple[dict[str, Any], list[Any]]:
+    async def request_async(self, call: Call, method: str, params: dict[str, Any], parts: Parts) -> Answer:
         return self.request(call, method, params, parts)
 
     def notify(self, method: str, params: dict[str, Any]) -> None:
         params_json(params)  # fails where it would fail in a worker
 
-    def _host_call(self, parts: Parts, tool: str, args: bytes) -> tuple[dict[str, Any], list[Any]]:
+    def _host_call(self, parts: Parts, tool: str, args: bytes) -> Answer:
         function = self._host_tools.get(tool)
         if function is None:
             raise HostError(f"no host tool {tool!r}", "no_tool")
@@ -292,29 +294,29 @@ class _Run:
             raise HostError(f"host tool {tool!r}: {e}", "failed") from e
         return {"value": codec.loads(codec.encode_json(value, f"host tool {tool!r}").decode())}, []
 
-    def _program_read(self, parts: Parts, name: str, offset: int, limit: int) -> tuple[dict[str, Any], list[Any]]:
+    def _program_read(self, parts: Parts, name: str, offset: int, limit: int) -> Answer:
         data = self._programs[name][offset : offset + limit]
         return {"parts": [len(data)]}, [bytes(data)]
 
-    def _program_open(self, parts: Parts, name: str, content_type: str) -> tuple[dict[str, Any], list[Any]]:
+    def _program_open(self, parts: Parts, name: str, content_type: str) -> Answer:
         upload = len(self._uploads) + 1
         self._uploads[upload] = (name, content_type, bytearray())
         return {"upload": upload}, []
 
-    def _program_write(self, parts: Parts, upload: int) -> tuple[dict[str, Any], list[Any]]:
+    def _program_write(self, parts: Parts, upload: int) -> Answer:
         self._uploads[upload][2].extend(parts[0])
         return {}, []
 
-    def _program_close(self, parts: Parts, upload: int) -> tuple[dict[str, Any], list[Any]]:
+    def _program_close(self, parts: Parts, upload: int) -> Answer:
         name, content_type, data = self._uploads[upload]
         self._programs[name], self._content_types[name] = bytes(data), content_type
         return {"program": self._entry(name)}, []
 
-    def _program_abort(self, parts: Parts, upload: int) -> tuple[dict[str, Any], list[Any]]:
+    def _program_abort(self, parts: Parts, upload: int) -> Answer:
         self._uploads[upload][2].clear()
         return {}, []
 
-    def _program_delete(self, parts: Parts, name: str) -> tuple[dict[str, Any], list[Any]]:
+    def _program_delete(self, parts: Parts, name: str) -> Answer:
         del self._programs[name]
         self._content_types.pop(name, None)
         return {}, []
