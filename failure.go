@@ -82,6 +82,7 @@ var failureKinds = []struct {
 	{session.ErrUnknown, "store_failed", slog.LevelError},
 	{session.ErrCorrupt, "store_failed", slog.LevelError},
 	{session.ErrUnavailable, "store_failed", slog.LevelError},
+	{session.ErrStoreFull, "store_failed", slog.LevelError},
 	{worker.ErrSaturated, "no_worker_free", slog.LevelWarn},
 	{worker.ErrQueueTimeout, "no_worker_free", slog.LevelWarn},
 	{worker.ErrNoWorkers, "no_worker_free", slog.LevelWarn},

@@ -16,6 +16,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/snakepit-go/snakepit"
+	"github.com/snakepit-go/snakepit/session/driver"
+	"github.com/snakepit-go/snakepit/session/memstore"
 	"github.com/snakepit-go/snakepit/telemetry"
 )
 
@@ -219,5 +221,26 @@ snakepit_tool_event_measurements_sum{event="price.found",measurement="base",pool
 snakepit_tool_event_measurements_count{event="price.found",measurement="base",pool="default"} 2
 `), "snakepit_tool_events_total", "snakepit_tool_event_measurements"); err != nil {
 		t.Error(err)
+	}
+}
+
+// fullStore has no room for anything.
+type fullStore struct{ driver.Store }
+
+func (fullStore) Apply(context.Context, string, *driver.Batch) (driver.Revision, error) {
+	return 0, driver.ErrFull
+}
+
+// What the operator of the store has to mend is logged as an error, and not as
+// a call that was refused.
+func TestAFullStoreIsLoggedForItsOperator(t *testing.T) {
+	log := new(records)
+	e := openEngine(t, func(c *snakepit.Config) { c.Logger, c.Store = log.logger(), fullStore{memstore.New()} })
+	if _, err := e.ExecuteInSession(t.Context(), "alice", "remember", snakepit.Args{"text": "x"}); !errors.Is(err, driver.ErrFull) {
+		t.Fatal(err)
+	}
+	got := log.of(t, "call failed")
+	if len(got) != 1 || got[0]["kind"] != "store_failed" || got[0]["level"] != "ERROR" {
+		t.Errorf("%v", got)
 	}
 }
