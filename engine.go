@@ -184,8 +184,9 @@ func (e *Engine) ExecuteInSession(ctx context.Context, sessionID, tool string, a
 	return e.run(ctx, sessionID, tool, args, nil, opts)
 }
 
-// Stream runs a tool outside any session and yields its chunks as they come,
-// or the result of a tool that does not stream. An error ends the sequence; leaving the loop early cancels the tool.
+// Stream runs a tool outside any session and yields its chunks as they come, or
+// the result of a tool that does not stream. An error ends the sequence; leaving
+// the loop early cancels the tool.
 func (e *Engine) Stream(ctx context.Context, tool string, args any, opts ...CallOption) iter.Seq2[*Chunk, error] {
 	return e.stream(ctx, "", tool, args, opts)
 }

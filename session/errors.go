@@ -46,8 +46,9 @@ var (
 	// ErrFenced: a commit came from a former owner of the session, or for a
 	// former session of the same id.
 	ErrFenced = errors.New("fenced")
-	// ErrAlreadyCommitted: a write with this operation id was made before.
-	// The session that comes with this error is the current one.
+	// ErrAlreadyCommitted: a write with this operation id was made before, and
+	// the session that comes with this error is the current one; or a call of
+	// this id is recorded, which FindCall has.
 	ErrAlreadyCommitted = errors.New("already committed")
 	// ErrStateConflict: others changed variables on which a commit was based; it
 	// is an ErrConflict, and the error a *StateConflictError.
@@ -93,7 +94,8 @@ func (e *InvalidError) Is(target error) bool { return target == ErrInvalid }
 // session can be deleted, but not read or changed.
 type CorruptError struct {
 	ID string
-	// Part is what is damaged: "head", "body", or "program" and its name.
+	// Part is what is damaged: "head", "body", "record" for both, "record of a
+	// call", or "program" and its name.
 	Part   string
 	Reason string
 }
