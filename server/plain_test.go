@@ -148,8 +148,6 @@ func TestPrograms(t *testing.T) {
 	}
 }
 
-// TestPlainStreamThatFails has a tool fail after its first chunk, when the
-// status has been sent: the last object says so.
 // damagedItems is a store whose items cannot be read.
 type damagedItems struct{ driver.Store }
 
@@ -191,6 +189,8 @@ func TestHalfASurrogatePairIsRefused(t *testing.T) {
 	}
 }
 
+// TestPlainStreamThatFails has a tool fail after its first chunk, when the
+// status has been sent: the last object says so.
 func TestPlainStreamThatFails(t *testing.T) {
 	halfway := workertest.Tool{
 		Tool: worker.Tool{Name: "halfway", Streams: true},

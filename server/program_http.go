@@ -62,7 +62,8 @@ func (h *programHandler) get(w http.ResponseWriter, r *http.Request) (err error)
 	unchanged := matches(r.Header.Get("If-None-Match"), tag)
 	var part []byte
 	if !unchanged && r.Method != http.MethodHead {
-		// What cannot be read at all is an error like others, not a download that breaks off.
+		// What cannot be read at all is an error like others, not a download that
+		// breaks off.
 		part = make([]byte, min(p.Size, programPart))
 		if _, err := io.ReadFull(program, part); err != nil {
 			return err
