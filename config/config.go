@@ -92,7 +92,7 @@ type Pool struct {
 type Limits struct {
 	RequestBytes Size          `koanf:"request_bytes" doc:"Largest request message. Programs are uploaded in pieces and may be larger."`
 	BytesInWork  Size          `koanf:"bytes_in_work" doc:"Bytes of requests that may be in work at once, from their first byte to their answer; at least twice request_bytes. One more waits for two seconds and is refused then. An eighth is kept for requests of up to 1 MiB. The server's memory for them is about three times this."`
-	BodyTimeout  time.Duration `koanf:"body_timeout" doc:"Longest pause in the body of a request. Once this time is over, the body must also have come with 16 KiB a second on average."`
+	BodyTimeout  time.Duration `koanf:"body_timeout" doc:"Longest pause in the body of a request. Once this time is over, the body must also have come with 16 KiB a second on average. A stream whose client reads nothing for this time, or up to half of it longer, is cancelled."`
 	Connections  int           `koanf:"connections" doc:"Connections at once. One more takes the place of an idle one, or is refused. 0: half of the files the process may have open, at most 10000."`
 }
 

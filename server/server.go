@@ -65,7 +65,8 @@ type Options struct {
 	MaxBytesInWork int64
 	// BodyTimeout is the longest pause in the body of a request, which also
 	// has to arrive with 16 KiB a second on average once this time is over;
-	// DefaultBodyTimeout if it is 0.
+	// DefaultBodyTimeout if it is 0. A stream whose client reads nothing for as
+	// long is cancelled.
 	BodyTimeout time.Duration
 	// MaxConnections is how many connections there may be at once; any number
 	// if it is 0. One beyond them takes the place of an idle one, or is
@@ -151,7 +152,7 @@ func routes(opts Options, logger *slog.Logger) *http.ServeMux {
 	calls := &executionService{engine: opts.Engine}
 	path, execution := snakepitv1connect.NewExecutionServiceHandler(calls, handlerOptions...)
 	mux.Handle(path, execution)
-	mux.Handle(plainStream, &streamHandler{calls: calls, log: log, errors: failures, maxRequest: opts.MaxRequest, next: execution})
+	mux.Handle(plainStream, readers{timeout: opts.BodyTimeout, next: &streamHandler{calls: calls, log: log, errors: failures, maxRequest: opts.MaxRequest, next: execution}})
 	mux.Handle(programPath, &programHandler{store: opts.Engine.Sessions(), log: log, errors: failures})
 	mux.Handle(snakepitv1connect.NewSessionServiceHandler(&sessionService{store: opts.Engine.Sessions()}, handlerOptions...))
 	mux.Handle(snakepitv1connect.NewPoolServiceHandler(&poolService{opts.Engine}, handlerOptions...))
