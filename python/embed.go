@@ -90,14 +90,19 @@ func walk(fn func(name string, content []byte) error) error {
 // else but Python's caches of them: a sitecustomize.py, for example, would be run
 // by every interpreter that has the path.
 func intact(path string) bool {
-	err := walk(func(name string, content []byte) error {
+	return onlyOurs(path) == nil && walk(func(name string, content []byte) error {
 		found, err := os.ReadFile(filepath.Join(path, filepath.FromSlash(name)))
 		if err == nil && !bytes.Equal(found, content) {
 			err = errors.New("content differs")
 		}
 		return err
-	})
-	return err == nil && filepath.WalkDir(path, func(found string, entry fs.DirEntry, err error) error {
+	}) == nil
+}
+
+// onlyOurs looks at what is there without reading it, for to read a pipe could
+// take for ever.
+func onlyOurs(path string) error {
+	return filepath.WalkDir(path, func(found string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -110,9 +115,11 @@ func intact(path string) bool {
 			err = fmt.Errorf("%s is not part of the sdk", name)
 		} else if name == "." && info.Mode().Perm() != privateMode {
 			err = fmt.Errorf("%s has the mode %v", found, info.Mode())
+		} else if !info.IsDir() && !info.Mode().IsRegular() {
+			err = fmt.Errorf("%s is no regular file", found)
 		}
 		return errors.Join(err, owndir.Owned(found, info))
-	}) == nil
+	})
 }
 
 const (

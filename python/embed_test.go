@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/snakepit-go/snakepit/python"
@@ -125,6 +126,11 @@ func TestUnpackRepairs(t *testing.T) {
 		"a link": func() error {
 			file := filepath.Join(path, "snakepit", "codec.py")
 			return errors.Join(os.Rename(file, filepath.Join(dir, "codec.py")), os.Symlink("../../codec.py", file))
+		},
+		// To read a pipe that nobody writes would take for ever.
+		"a pipe": func() error {
+			file := filepath.Join(path, "snakepit", "codec.py")
+			return errors.Join(os.Remove(file), syscall.Mkfifo(file, 0o600))
 		},
 		"open to others": func() error { return os.Chmod(path, 0o777) },
 		"a file": func() error {
