@@ -59,8 +59,9 @@ const callHelp = `ARGUMENTS is a JSON object of the arguments by name; "-" reads
 input, and "@FILE" from a file.
 
 A result is printed as JSON on one line; one of bytes is written as it is, and
-bytes inside of a result stand in it as {"$bytes": "base64"}. What a tool raised
-goes to standard error with its traceback, and the exit code is 5.
+bytes inside of a result stand in it as {"$bytes": "base64"}, which arguments
+may have, too. What a tool raised goes to standard error with its traceback, and
+the exit code is 5.
 
 --call-id makes it safe to repeat a call whose answer was lost: its effect on
 the session happens once, and a repetition prints the same answer and says so
@@ -164,23 +165,27 @@ func (o *callOptions) run(ctx context.Context, f func(context.Context, *client.C
 
 // arguments puts together the call's arguments and attachments.
 func (o *callOptions) arguments(call *client.Call) error {
-	if len(o.bytes) == 0 {
-		args, err := readJSON(o.args, o.stdin)
-		if err != nil || args == nil {
-			return err
-		}
-		if args[0] != '{' {
-			return usagef("%s is not a JSON object: give the arguments by name", excerpt(args))
-		}
-		call.Args = args // as they were typed, whatever numbers are in them
-		return nil
-	}
-	args, err := readObject(o.args, o.stdin)
+	typed, err := readJSON(o.args, o.stdin)
 	if err != nil {
 		return err
 	}
-	if args == nil {
-		args = make(map[string]json.RawMessage)
+	if typed != nil && typed[0] != '{' {
+		return usagef("%s is not a JSON object: give the arguments by name", excerpt(typed))
+	}
+	if typed, call.Attachments, err = attachBytes(typed); err != nil {
+		return err
+	}
+	if len(o.bytes) == 0 {
+		if typed != nil {
+			call.Args = typed
+		}
+		return nil
+	}
+	args := make(map[string]json.RawMessage)
+	if typed != nil {
+		if err := json.Unmarshal(typed, &args); err != nil {
+			return usageError{err}
+		}
 	}
 	for name, file := range o.bytes {
 		if _, twice := args[name]; twice {

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -131,14 +132,22 @@ func exampleCalls(server, pool string, tool client.Tool, params *parameters) (sh
 			direct[name] = args[name]
 		}
 	}
-	shellArgs, err := oneLine(direct)
+	parts := make([][]byte, len(attachments))
+	for i, name := range attachments {
+		parts[i] = []byte(name)
+	}
+	text, err := oneLine(direct)
+	if err != nil {
+		return "", "", err
+	}
+	shellArgs, err := inlineBytes(json.RawMessage(text), parts)
 	if err != nil {
 		return "", "", err
 	}
 	command := map[bool]string{false: "call", true: "stream"}[tool.Streams]
 	shell = "snakepit " + command + " " + shellQuote(tool.Name)
 	if len(direct) > 0 {
-		shell += " " + shellQuote(shellArgs)
+		shell += " " + shellQuote(string(shellArgs))
 	}
 	shell += strings.Join(files, "")
 	invocation := map[string]any{"tool": tool.Name, "arguments": args}
@@ -153,12 +162,8 @@ func exampleCalls(server, pool string, tool client.Tool, params *parameters) (sh
 	if server != defaultServer {
 		shell += " --server " + shellQuote(server)
 	}
-	if len(attachments) > 0 {
-		parts := make([][]byte, len(attachments))
-		for i, name := range attachments {
-			parts[i] = []byte(name) // base64 in JSON
-		}
-		invocation["attachments"] = parts
+	if len(parts) > 0 {
+		invocation["attachments"] = parts // base64 in JSON
 	}
 	body, err := oneLine(map[string]any{"invocation": invocation})
 	if err != nil {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"cmp"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -108,46 +110,73 @@ func (p *pairs) Type() string { return "KEY=VALUE" }
 
 // inlineBytes returns a value in which every {"$bytes": i} holds its bytes as base64, so that it is complete by itself.
 func inlineBytes(value json.RawMessage, attachments [][]byte) (json.RawMessage, error) {
+	return replaceBytes(value, func(of any) (any, bool) {
+		number, _ := of.(json.Number)
+		i, err := strconv.Atoi(string(number))
+		if err != nil || i < 0 || i >= len(attachments) {
+			return nil, false
+		}
+		return attachments[i], true // which encoding/json writes as base64
+	})
+}
+
+// attachBytes is the reverse of inlineBytes: it returns a value in which every {"$bytes": "base64"} is the number of an
+// attachment, and the attachments.
+func attachBytes(value json.RawMessage) (_ json.RawMessage, attachments [][]byte, err error) {
+	if !bytes.Contains(value, []byte(`"$bytes"`)) {
+		return value, nil, nil // as it was typed
+	}
+	var fault error
+	value, err = replaceBytes(value, func(of any) (any, bool) {
+		text, is := of.(string)
+		if !is {
+			return nil, false
+		}
+		content, err := base64.StdEncoding.DecodeString(text)
+		if err != nil {
+			fault = usagef(`%s of {"$bytes": ...} is not base64: %v`, excerpt([]byte(text)), err)
+			return nil, false
+		}
+		attachments = append(attachments, content)
+		return len(attachments) - 1, true
+	})
+	return value, attachments, cmp.Or(fault, err)
+}
+
+// replaceBytes replaces what each marker {"$bytes": ...} in a value has, if replacement knows something for it.
+func replaceBytes(value json.RawMessage, replacement func(of any) (any, bool)) (json.RawMessage, error) {
 	dec := json.NewDecoder(bytes.NewReader(value))
-	dec.UseNumber() // integers of any size stay exact
+	dec.UseNumber() // numbers of any size stay exact
 	var v any
 	if err := dec.Decode(&v); err != nil {
-		return nil, fmt.Errorf("result: %w", err)
+		return nil, err
 	}
 	var text bytes.Buffer
 	enc := json.NewEncoder(&text)
 	enc.SetEscapeHTML(false)
-	err := enc.Encode(inlined(v, attachments))
-	return text.Bytes(), err
+	err := enc.Encode(replaced(v, replacement))
+	return bytes.TrimSpace(text.Bytes()), err
 }
 
-func inlined(v any, attachments [][]byte) any {
+func replaced(v any, replacement func(of any) (any, bool)) any {
 	switch v := v.(type) {
 	case []any:
 		for i := range v {
-			v[i] = inlined(v[i], attachments)
+			v[i] = replaced(v[i], replacement)
 		}
 	case map[string]any:
-		if i, ok := marked(v); ok && i < len(attachments) {
-			return map[string]any{"$bytes": attachments[i]} // which encoding/json writes as base64
+		if of, ok := v["$bytes"]; ok && len(v) == 1 {
+			if by, ok := replacement(of); ok {
+				return map[string]any{"$bytes": by}
+			}
 		}
 		members := v
 		if plain, ok := v["$object"].(map[string]any); ok && len(v) == 1 {
 			members = plain // itself no marker, whatever it looks like
 		}
 		for key, member := range members {
-			members[key] = inlined(member, attachments)
+			members[key] = replaced(member, replacement)
 		}
 	}
 	return v
-}
-
-// marked returns the number in {"$bytes": number}.
-func marked(v map[string]any) (int, bool) {
-	number, ok := v["$bytes"].(json.Number)
-	if !ok || len(v) != 1 {
-		return 0, false
-	}
-	i, err := strconv.Atoi(number.String())
-	return i, err == nil && i >= 0
 }

@@ -28,6 +28,30 @@ func TestInlineBytes(t *testing.T) {
 	}
 }
 
+// What call prints, it takes.
+func TestAttachBytes(t *testing.T) {
+	for in, want := range map[string]string{
+		`{"a":[{"$bytes":"emVybw=="},{"b":{"$bytes":""}}],"n":1.50}`: `{"a":[{"$bytes":0},{"b":{"$bytes":1}}],"n":1.50}`,
+		`{"x":{"$bytes":"emVybw=="}}`:                                `{"x":{"$bytes":0}}`,
+		`{"x":{"$object":{"$bytes":"emVybw=="}}}`:                    `{"x":{"$object":{"$bytes":"emVybw=="}}}`,
+		`{"x":{"$object":{"$bytes":{"$bytes":"emVybw=="}}}}`:         `{"x":{"$object":{"$bytes":{"$bytes":0}}}}`,
+		`{"x": {"$bytes": 3}}`:                                       `{"x":{"$bytes":3}}`, // for the worker to judge
+		`{"b": 1,  "a": "as it was typed"}`:                          `{"b": 1,  "a": "as it was typed"}`,
+	} {
+		got, attachments, err := attachBytes(json.RawMessage(in))
+		if err != nil || string(got) != want {
+			t.Errorf("%s became\n%s (%v), want\n%s", in, got, err, want)
+		}
+		if len(attachments) > 0 && string(attachments[0]) != "zero" {
+			t.Errorf("%s: attachments %q", in, attachments)
+		}
+	}
+	_, _, err := attachBytes(json.RawMessage(`{"x":{"$bytes":"photo.jpg"}}`))
+	if err == nil || !strings.Contains(err.Error(), `"photo.jpg" of {"$bytes": ...} is not base64`) {
+		t.Errorf("what is no base64: %v", err)
+	}
+}
+
 func TestColumns(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0: "0s", 1500 * time.Microsecond: "0s", 1540 * time.Millisecond: "1.5s", 59 * time.Second: "59s", time.Minute: "1m",

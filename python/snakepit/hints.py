@@ -170,7 +170,7 @@ SIMPLE: dict[object, Hint] = {
 
 # ---- types that travel as texts, of modules that only some programs import
 
-_DECIMAL = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?|NaN|-?Infinity", re.ASCII)
+_DECIMAL = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?|NaN|-?Infinity")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
 
 
@@ -205,8 +205,8 @@ def _decimal(kind: type) -> Hint:
             return kind(value)
         raise Mismatch('Decimal like "19.90"', value)
 
-    pattern = f"^({_DECIMAL.pattern})$"
-    return Hint("Decimal", {"anyOf": [{"type": "string", "pattern": pattern}, {"type": "number"}]}, check)
+    text = {"type": "string", "pattern": f"^({_DECIMAL.pattern})$", "examples": ["19.90"]}
+    return Hint("Decimal", {"anyOf": [text, {"type": "number"}]}, check)
 
 
 def _path(kind: type) -> Hint:

@@ -125,6 +125,8 @@ def _scalar(numpy: Any, kind: type) -> hints.Hint:
     if dtype.kind in "iu":
         limits = numpy.iinfo(dtype)
         schema = {"type": "integer", "minimum": int(limits.min), "maximum": int(limits.max)}
+    elif dtype.kind == "M":
+        schema = {**schema, "examples": ["2026-01-31T12:30:00"]}  # the format's own have an offset
 
     def check(value: object) -> object:
         python: Any = base.check(value)

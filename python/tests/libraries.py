@@ -119,6 +119,8 @@ class NumpyTest(unittest.TestCase):
         compile = schema.compile_hint
         self.assertEqual(compile(numpy.int8, {}).schema, {"type": "integer", "minimum": -128, "maximum": 127})
         self.assertEqual(compile(NDArray[numpy.int8], {}).schema, {"type": "array"})
+        moment = compile(numpy.datetime64, {})
+        self.assertEqual(moment.check(moment.schema["examples"][0]), numpy.datetime64("2026-01-31T12:30:00"))
         self.assertEqual(compile(typing.Optional[numpy.float32], {}).schema, {"anyOf": [{"type": "number"}, {"type": "null"}]})
 
 

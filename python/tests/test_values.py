@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+import re
 import typing
 import unittest
 import uuid
@@ -165,6 +166,17 @@ class InTest(unittest.TestCase):
             with self.subTest(hint=hint, value=value), self.assertRaises(hints.Mismatch) as caught:
                 check(hint, value)
             self.assertRegex(caught.exception.problem(), problem)
+
+    def test_decimal_as_text(self):
+        """What the schema shows is taken, and its pattern is the check, for validators that know digits of other scripts too."""
+        hint = schema.compile_hint(Decimal, {})
+        text = hint.schema["anyOf"][0]
+        self.assertEqual(hint.check(text["examples"][0]), Decimal("19.90"))
+        for value, fits in (("19.90", True), ("-1.e5", True), ("NaN", True), ("", False), ("\u0661", False), ("1_0", False)):
+            self.assertEqual(re.search(text["pattern"], value) is not None, fits, value)
+            if not fits:
+                with self.assertRaises(hints.Mismatch):
+                    hint.check(value)
 
     def test_hints_that_cannot_be(self):
         class Odd(enum.Enum):
