@@ -348,6 +348,8 @@ class Session:
     def local(self) -> dict[str, Any]:
         if self._local is False:
             raise SessionError("this tool is declared with local=False; it has no session.local")
+        if self._vars._held is None:
+            raise SessionError("session.local was used after its call had ended")
         self._local_used = True
         return self._held.local
 

@@ -144,6 +144,15 @@ class VarsTest(unittest.TestCase):
                 use()
         self.assertIn("ended", repr(vars))
 
+    def test_local_after_the_call(self):
+        session = self.session
+        session.local["x"] = 1
+        self.next()
+        # The host was told at the answer whether there is something in it.
+        with self.assertRaisesRegex(SessionError, "session.local was used after its call had ended"):
+            session.local["y"] = 2
+        self.assertEqual(self.session.local, {"x": 1})
+
     def test_unencodable(self):
         for value, path in [(object(), "session.vars.x"), ([b"1"], "session.vars.x[0]"), ({1: 2}, "session.vars.x")]:
             self.session.vars["x"] = value
