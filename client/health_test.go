@@ -55,6 +55,26 @@ func TestHealth(t *testing.T) {
 	}
 }
 
+// TestHealthThatIsNotServed: an engine served without checks is not one that is unwell.
+func TestHealthThatIsNotServed(t *testing.T) {
+	engine, err := snakepit.Open(t.Context(), snakepit.Config{
+		Pools:  []snakepit.PoolConfig{{Workers: 1, Transport: new(workertest.Fake)}},
+		RunDir: t.TempDir(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := engine.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	c, _ := dial(t, server.New(server.Options{Engine: engine}))
+	if body, ok, err := c.Health(t.Context(), "/health"); err == nil || ok || body != nil || !strings.Contains(err.Error(), "404 Not Found: there is nothing at /health") {
+		t.Errorf("answered %q, %t (%v)", body, ok, err)
+	}
+}
+
 // TestHealthOfOthers asks what is no snakepit server, such as a proxy before
 // one that is down.
 func TestHealthOfOthers(t *testing.T) {

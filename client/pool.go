@@ -157,8 +157,13 @@ func (c *Client) Health(ctx context.Context, path string) (body json.RawMessage,
 	if err != nil {
 		return nil, false, fmt.Errorf("check %s: %w", path, err)
 	}
-	if !json.Valid(body) {
+	ok = res.StatusCode == http.StatusOK
+	var refusal struct{ Message string }
+	switch answer := json.Unmarshal(body, &refusal); {
+	case answer != nil:
 		return nil, false, fmt.Errorf("check %s: %s answers %s and no JSON: it is no snakepit server, or has no such check", path, c.url, res.Status)
+	case !ok && res.StatusCode != http.StatusServiceUnavailable: // which is what a check that fails answers
+		return nil, false, fmt.Errorf("check %s: %s answers %s: %s", path, c.url, res.Status, refusal.Message)
 	}
-	return body, res.StatusCode == http.StatusOK, nil
+	return body, ok, nil
 }
