@@ -15,6 +15,9 @@ type Caller interface {
 
 // Call runs a tool outside any session and decodes its result into an Out, as
 // encoding/json does. An Out of []byte takes the bytes that a tool returned.
+// What JSON lacks stays as docs/protocol.md writes it, so a time.Time takes no
+// datetime, which is {"$datetime": text}, but the text that isoformat() makes of
+// one with an offset.
 //
 //	sum, err := snakepit.Call[int](ctx, engine, "add", snakepit.Args{"a": 1, "b": 2})
 func Call[Out any](ctx context.Context, c Caller, tool string, args any, opts ...CallOption) (Out, error) {
@@ -51,6 +54,8 @@ func decodeResult[Out any](tool string, res *Result, err error) (out Out, _ erro
 // gives by name are decoded into an In, most often a struct with json tags, and
 // the Out is encoded, as encoding/json does. Arguments that In has no field for
 // are an error in Python; fields without an argument stay zero.
+// For a time.Time, too, Python has to send such a text as Call describes; it gets
+// times as text and bytes as base64.
 func HostFunc[In, Out any](f func(context.Context, In) (Out, error)) HostTool {
 	return func(ctx context.Context, args json.RawMessage) (any, error) {
 		var in In
