@@ -181,7 +181,7 @@ func (c *Client) CallStatus(ctx context.Context, sessionID, callID string) (*Cal
 }
 
 // CloseCall is CallStatus that makes certain: unless a call of the id has been
-// committed, or runs, none ever will be.
+// committed, or runs, none will be as long as ids are kept.
 //
 // Errors: as CloseCall of package snakepit.
 func (c *Client) CloseCall(ctx context.Context, sessionID, callID string) (*CallStatus, error) {

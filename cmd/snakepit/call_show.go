@@ -33,7 +33,7 @@ func newCallShow(e env) *cobra.Command {
   running        it runs, or waits for its turn
   not_committed  none of this id was committed; one that is still on its way
                  would run
-  closed         none of this id was committed, and none ever will be
+  closed         none of this id was committed, nor will be while ids are kept
   not_kept       ids had to make room: one of this id was never committed, or
                  before the time that is shown as KEPT SINCE
 

@@ -34,7 +34,7 @@ const (
 	CallStatus_STATE_COMMITTED CallStatus_State = 2
 	// It runs, or waits for its turn.
 	CallStatus_STATE_RUNNING CallStatus_State = 3
-	// None of this id has been committed, and none ever will be.
+	// None of this id has been committed, and none will be as long as ids are kept.
 	CallStatus_STATE_CLOSED CallStatus_State = 4
 	// Ids as recent as kept_since had to make room: a call of this id was never
 	// committed, or before that.

@@ -56,7 +56,7 @@ type ExecutionServiceClient interface {
 	// nothing.
 	GetCall(context.Context, *connect.Request[v1.GetCallRequest]) (*connect.Response[v1.GetCallResponse], error)
 	// CloseCall is GetCall that makes certain: unless a call of the id has been
-	// committed, or runs, its id is closed, and none ever will be.
+	// committed, or runs, its id is closed: none will be as long as ids are kept.
 	CloseCall(context.Context, *connect.Request[v1.CloseCallRequest]) (*connect.Response[v1.CloseCallResponse], error)
 }
 
@@ -136,7 +136,7 @@ type ExecutionServiceHandler interface {
 	// nothing.
 	GetCall(context.Context, *connect.Request[v1.GetCallRequest]) (*connect.Response[v1.GetCallResponse], error)
 	// CloseCall is GetCall that makes certain: unless a call of the id has been
-	// committed, or runs, its id is closed, and none ever will be.
+	// committed, or runs, its id is closed: none will be as long as ids are kept.
 	CloseCall(context.Context, *connect.Request[v1.CloseCallRequest]) (*connect.Response[v1.CloseCallResponse], error)
 }
 
