@@ -14,6 +14,9 @@ import (
 // sees it, and again in the database. Format 1 had no SYNCED file.
 const formatVersion = 2
 
+// firstPromising is the first format with a SYNCED file.
+const firstPromising = 2
+
 // The first byte of a key is its range.
 const (
 	rangeMeta = 'A' // the store's own values

@@ -228,7 +228,8 @@ func TestSyncedFileIsDamaged(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "SYNCED")); err != nil {
 		t.Fatal(err)
 	}
-	cannotOpen(t, dir, nil, driver.ErrCorrupt, "SYNCED")
+	cannotOpen(t, dir, nil, driver.ErrCorrupt, "SYNCED: it is missing")
+	cannotOpen(t, dir, nil, driver.ErrCorrupt, "SYNCED: it is missing") // looking has not made it
 	dir = copyOf(t, master)
 	flipBit(t, filepath.Join(dir, "SYNCED"), 4, rand.New(rand.NewPCG(0, 0)))
 	cannotOpen(t, dir, nil, driver.ErrCorrupt, "SYNCED")
@@ -242,6 +243,15 @@ func TestOlderFormat(t *testing.T) {
 	}
 	if err := os.WriteFile(filepath.Join(dir, "STORE"), []byte("snakepit session store, format 1\n"), 0o600); err != nil {
 		t.Fatal(err)
+	}
+	switch report, err := diskstore.Check(t.Context(), dir, nil); {
+	case err != nil:
+		t.Errorf("check of a store of format 1: %v", err)
+	case len(report.Damage) > 0:
+		t.Errorf("a store of format 1 counts as damaged: %v", report.Damage)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "SYNCED")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the check, which changes nothing, has made a SYNCED file: %v", err)
 	}
 	if refusedOrWhole(t, "format 1", dir) {
 		t.Error("a store of format 1 was refused")

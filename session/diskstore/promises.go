@@ -119,7 +119,11 @@ func createPromises(disk vfs.FS, dir string) error {
 
 // openPromises reads the file. closed tells whether the store was closed.
 func openPromises(disk vfs.FS, dir string) (p *promises, closed bool, err error) {
-	f, err := disk.OpenReadWrite(disk.PathJoin(dir, syncedName), vfs.WriteCategoryUnspecified)
+	name := disk.PathJoin(dir, syncedName)
+	if _, err := disk.Stat(name); err != nil {
+		return nil, false, err // opening would make it
+	}
+	f, err := disk.OpenReadWrite(name, vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return nil, false, err
 	}

@@ -58,7 +58,8 @@ func inspect(dir string, f func(*walk, *opener) error) (Report, error) {
 	if _, err := o.disk.Stat(o.disk.PathJoin(dir, markName)); err != nil {
 		return Report{}, fmt.Errorf("%q is no session store: %w: %w", dir, driver.ErrInvalid, err)
 	}
-	if _, err := o.checkMark(); err != nil {
+	format, err := o.checkMark()
+	if err != nil {
 		return Report{}, err
 	}
 	if err := o.resume(); err != nil {
@@ -70,7 +71,12 @@ func inspect(dir string, f func(*walk, *opener) error) (Report, error) {
 	}
 	defer func() { _ = lock.Close() }() // ends with the process in any case
 	w := &walk{}
-	db, err := o.salvage(w, lock)
+	if format >= firstPromising {
+		if w.report.Damage, err = o.broken(); err != nil {
+			return w.report, err
+		}
+	}
+	db, err := o.salvage(w.report.Damage, lock)
 	if err != nil {
 		return w.report, fmt.Errorf("the list of tables cannot be read, and without it nothing can be saved; restore the directory from a backup: %w: %w",
 			driver.ErrCorrupt, err)
@@ -93,23 +99,23 @@ func (o *opener) resume() error {
 	return nil
 }
 
+// broken returns what of the promises of the store does not hold.
+func (o *opener) broken() ([]Damage, error) {
+	kept, err := o.verify()
+	if damage, ok := errors.AsType[*DamageError](err); ok {
+		return damage.Damage, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return nil, kept.file.Close()
+}
+
 // salvage opens the database for reading. Of damaged logs it sees the records
 // that are whole.
-func (o *opener) salvage(w *walk, lock *pebble.Lock) (*pebble.DB, error) {
+func (o *opener) salvage(damage []Damage, lock *pebble.Lock) (_ *pebble.DB, err error) {
 	fsys := salvageFS{FS: o.disk, logs: make(map[string]vfs.File)}
-	kept, err := o.verify()
-	var damage *DamageError
-	switch {
-	case errors.As(err, &damage):
-		w.report.Damage = damage.Damage
-	case err != nil:
-		return nil, err
-	default:
-		if err := kept.file.Close(); err != nil {
-			return nil, err
-		}
-	}
-	for _, d := range w.report.Damage {
+	for _, d := range damage {
 		a, ok := appendedOf(d.File)
 		name := o.disk.PathJoin(o.db, a.file())
 		if _, err := o.disk.Stat(name); !ok || a.kind != aLog || err != nil {
