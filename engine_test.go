@@ -215,7 +215,7 @@ func TestHostTools(t *testing.T) {
 		t.Errorf("failing host tool: %v", err)
 	}
 	_, err = e.Execute(t.Context(), "ask", snakepit.Args{"name": "panic"})
-	if fault, ok := errors.AsType[*worker.ToolError](err); !ok || !strings.Contains(fault.Message, "panic: out of luck") {
+	if fault, ok := errors.AsType[*worker.ToolError](err); !ok || !strings.HasSuffix(fault.Message, "panic: out of luck") {
 		t.Errorf("panicking host tool: %v", err)
 	}
 	inSession(t, e, "s", "ask", snakepit.Args{"name": "nested"})

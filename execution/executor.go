@@ -449,6 +449,7 @@ func (x *Executor) newHost(call context.Context, sess *session.Session, readOnly
 		call:     call,
 		sessions: x.sessions,
 		tools:    x.hostTools,
+		logger:   x.logger,
 		sess:     sess,
 		readOnly: readOnly,
 		staged:   make(map[string]*session.StagedProgram),

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"runtime/debug"
 	"slices"
@@ -32,6 +33,7 @@ type callHost struct {
 	call     context.Context
 	sessions *session.Store
 	tools    map[string]HostTool
+	logger   *slog.Logger
 	// sess is nil in a call without a session.
 	sess     *session.Session
 	readOnly bool
@@ -147,7 +149,7 @@ func (h *callHost) CallTool(ctx context.Context, name string, args json.RawMessa
 	if !ok {
 		return nil, fmt.Errorf("call host tool %q: %w", name, worker.ErrHostToolNotFound)
 	}
-	value, err := tool.run(ctx, args)
+	value, err := h.run(ctx, tool, name, args)
 	if err != nil {
 		return nil, fmt.Errorf("host tool %q: %w", name, err)
 	}
@@ -159,13 +161,15 @@ func (h *callHost) CallTool(ctx context.Context, name string, args json.RawMessa
 }
 
 // run turns a panic into an error: it is the call's failure, not the process's.
-func (t HostTool) run(ctx context.Context, args json.RawMessage) (value any, err error) {
+// The stack is for the operator's log; callers may be anybody.
+func (h *callHost) run(ctx context.Context, tool HostTool, name string, args json.RawMessage) (value any, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+			h.logger.ErrorContext(ctx, "host tool panicked", "tool", name, "panic", r, "stack", string(debug.Stack()))
+			err = fmt.Errorf("panic: %v", r)
 		}
 	}()
-	return t(ctx, args)
+	return tool(ctx, args)
 }
 
 // seal ends what tools may ask for, and returns the program changes of the
