@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -34,15 +35,36 @@ const (
 type budget struct {
 	limit, largest int64 // of all requests, and of one message
 	upToSmall      int64 // up to which a request is small
-	small, large   *semaphore.Weighted
+	small, large   *room
+}
+
+// room is a part of the budget.
+type room struct {
+	all  *semaphore.Weighted
+	used atomic.Int64 // for those who are told that there is none left
+}
+
+func newRoom(size int64) *room { return &room{all: semaphore.NewWeighted(size)} }
+
+func (r *room) take(ctx context.Context, n int64) error {
+	if err := r.all.Acquire(ctx, n); err != nil {
+		return err
+	}
+	r.used.Add(n)
+	return nil
+}
+
+func (r *room) give(n int64) {
+	r.used.Add(-n)
+	r.all.Release(n)
 }
 
 func newBudget(limit, largest int64) *budget {
 	limit = max(limit, 2*largest)
 	return &budget{
 		limit: limit, largest: largest, upToSmall: min(maxSmall, limit/smallShare/fewestSmall),
-		small: semaphore.NewWeighted(limit / smallShare),
-		large: semaphore.NewWeighted(limit - limit/smallShare),
+		small: newRoom(limit / smallShare),
+		large: newRoom(limit - limit/smallShare),
 	}
 }
 
@@ -51,7 +73,7 @@ func newBudget(limit, largest int64) *budget {
 type share struct {
 	budget   *budget
 	held     int64
-	from     *semaphore.Weighted // what held is of; nil while it is 0
+	from     *room // what held is of; nil while it is 0
 	factor   int64
 	announce int64 // bytes the client has said will come, until they are paid
 	settled  int64 // bytes of the message that is worked on
@@ -91,9 +113,10 @@ func (s *share) pay(ctx context.Context, n int) error {
 	if from != s.from {
 		more = need
 	}
-	if err := from.Acquire(ctx, more); err != nil {
-		refusal := wireerr.Encode(fmt.Errorf("%w: this request has %d bytes, and with it more than %d bytes of requests would be in work (limits.bytes_in_work); try again later",
-			wireerr.ErrOverloaded, need, s.budget.limit))
+	if err := from.take(ctx, more); err != nil {
+		use := s.budget.small.used.Load() + s.budget.large.used.Load()
+		refusal := wireerr.Encode(fmt.Errorf("%w: this request has %d bytes, and %d bytes of requests are in work, of at most %d (limits.bytes_in_work); try again later",
+			wireerr.ErrOverloaded, need, use, s.budget.limit))
 		refusal.Meta().Set("Retry-After", "1")
 		return refusal
 	}
@@ -109,7 +132,7 @@ func (s *share) pay(ctx context.Context, n int) error {
 func (s *share) settle(size int) {
 	s.announce, s.arrived, s.settled = 0, 0, int64(size)
 	if keep := min(s.settled, s.held); keep < s.held {
-		s.from.Release(s.held - keep)
+		s.from.give(s.held - keep)
 		s.held = keep
 	}
 }
@@ -117,7 +140,7 @@ func (s *share) settle(size int) {
 // release gives everything back.
 func (s *share) release() {
 	if s.from != nil {
-		s.from.Release(s.held)
+		s.from.give(s.held)
 	}
 	s.from, s.held = nil, 0
 }

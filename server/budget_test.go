@@ -5,6 +5,8 @@ import (
 	"compress/gzip"
 	"errors"
 	"net/http"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -53,8 +55,16 @@ func TestBytesInWorkAreBounded(t *testing.T) {
 
 	res := r.post(t, execute, large("echo"))
 	if res.status != http.StatusTooManyRequests || res.header.Get("Retry-After") == "" || !strings.Contains(compact(res.body), `"overloaded"`) ||
-		!strings.Contains(res.body, "more than 12582912 bytes of requests would be in work (limits.bytes_in_work)") {
+		!strings.Contains(res.body, "of at most 12582912 (limits.bytes_in_work)") {
 		t.Errorf("one more large request is answered %d %.300s", res.status, res.body)
+	}
+	// The two that run hold their arguments at least, and no more than was sent.
+	use := regexp.MustCompile(`and (\d+) bytes of requests are in work`).FindStringSubmatch(res.body)
+	if use == nil {
+		t.Fatalf("the refusal does not say what is in work: %.300s", res.body)
+	}
+	if n, err := strconv.Atoi(use[1]); err != nil || n < 2*5*mib || n > 2*len(large("wait")) {
+		t.Errorf("two requests of 5 MiB count as %s bytes in work", use[1])
 	}
 	req := call("echo", `{"value":"`+strings.Repeat("x", 5*mib)+`"}`)
 	_, err := snakepitv1connect.NewExecutionServiceClient(httpClient(t, true), r.url, connect.WithGRPC()).Execute(t.Context(), req)
