@@ -112,9 +112,7 @@ func TestKilledHostLeavesNothing(t *testing.T) {
 	}
 	defer l.Close()
 	for _, pid := range append(members, escaped...) {
-		if lives(pid) {
-			t.Errorf("child %d lives", pid)
-		}
+		awaitGone(t, pid, "child")
 	}
 	if !bytes.Contains(logged.Bytes(), []byte("killed worker processes of a host that is gone")) {
 		t.Errorf("log: %s", logged.Bytes())
@@ -136,9 +134,7 @@ func TestKilledHostLeavesNothing(t *testing.T) {
 	newLauncher(t, dir)
 	for _, name := range []string{"member", "escaped"} {
 		for _, pid := range livingOut.values(t, name, 2) {
-			if lives(pid) {
-				t.Errorf("%s %d lives", name, pid)
-			}
+			awaitGone(t, pid, name)
 		}
 	}
 }
@@ -168,9 +164,7 @@ func TestReservationFindsTheWorker(t *testing.T) {
 	}
 	newLauncher(t, dir)
 	for _, pid := range append(members, escaped...) {
-		if lives(pid) {
-			t.Errorf("child %d lives", pid)
-		}
+		awaitGone(t, pid, "child")
 	}
 }
 
